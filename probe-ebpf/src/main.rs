@@ -1,0 +1,3 @@
+//! The kernel side of unpriv.
+#![no_std]
+#![no_main]

@@ -1,0 +1,1 @@
+//! The workload zoo as data, and what runs it.

@@ -1,0 +1,1 @@
+//! Profile -> bytes, one module per target; no I/O.

@@ -1,0 +1,2 @@
+//! The `unpriv` binary.
+fn main() {}

@@ -1,0 +1,54 @@
+//! The union of two traces.
+
+use super::Trace;
+
+impl Trace {
+    /// A trace of nothing: what merging starts from.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            version: super::VERSION,
+            complete: true,
+            lost: std::collections::BTreeSet::new(),
+            runs: std::collections::BTreeSet::new(),
+            programs: std::collections::BTreeMap::new(),
+            syscalls: std::collections::BTreeMap::new(),
+            runtime_syscalls: std::collections::BTreeSet::new(),
+            capabilities: super::Facts::default(),
+            capability_sets: super::Facts::default(),
+            devices: super::Facts::default(),
+            failures: None,
+        }
+    }
+
+    /// Adds all that `other` saw.
+    pub fn merge(&mut self, other: Self) {
+        self.version = self.version.max(other.version);
+        self.complete &= other.complete;
+        self.lost.extend(other.lost);
+        self.runs.extend(other.runs);
+        for (path, program) in other.programs {
+            let mine = self.programs.entry(path).or_default();
+            mine.file_capabilities = mine.file_capabilities.take().max(program.file_capabilities);
+        }
+        for (abi, calls) in other.syscalls {
+            let mine = self.syscalls.entry(abi).or_default();
+            for (name, used) in calls {
+                let seen = mine.entry(name).or_default();
+                seen.count = seen.count.max(used.count);
+                seen.programs.extend(used.programs);
+            }
+        }
+        self.runtime_syscalls.extend(other.runtime_syscalls);
+        self.capabilities.merge(other.capabilities);
+        self.capability_sets.merge(other.capability_sets);
+        self.devices.merge(other.devices);
+        self.failures = match (self.failures.take(), other.failures) {
+            (Some(mut mine), Some(theirs)) => {
+                mine.merge(theirs);
+                Some(mine)
+            }
+            (mine, theirs) => mine.or(theirs),
+        };
+    }
+}
