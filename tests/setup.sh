@@ -114,6 +114,8 @@ build_image() {
 }
 
 mkdir -p "$cache" /opt/zoo
+# As udev would have it; users may mount FUSE file systems.
+if [ -c /dev/fuse ]; then chmod 666 /dev/fuse; fi
 install_packages
 start_docker
 build_image "$@"
