@@ -60,8 +60,12 @@ pub fn ablate(workload: &Workload, form: Form, host: &Host) -> Result<(Expected,
     grants.capabilities.clone_from(&needed);
     let masked = Grants { unmasked: false, ..grants.clone() };
     let unmasked = form == Form::Docker && !bench.works(&masked)? && !bench.works(&masked)?;
-    let expected =
-        Expected { capabilities: needed, devices, unmasked, alternatives: alternatives.into_iter().collect() };
+    let expected = Expected {
+        capabilities: needed,
+        devices,
+        unmasked,
+        alternatives: alternatives.into_iter().collect(),
+    };
     for _ in 0..2 {
         if !bench.works(&Grants::exactly(&expected))? {
             bail!("{} {form}: the set found does not work by itself: {expected:?}", workload.name);
@@ -149,7 +153,8 @@ impl<'a> Bench<'a> {
 
     /// Nodes that must be there, while every rule is.
     fn nodes(&mut self, grants: &mut Grants) -> Result<Vec<Device>> {
-        let bound = |nodes: &[Device]| Nodes::Bound(nodes.iter().filter_map(|node| node.path.clone()).collect());
+        let bound =
+            |nodes: &[Device]| Nodes::Bound(nodes.iter().filter_map(|node| node.path.clone()).collect());
         let all = self.host.nodes.clone();
         if !self.works(&Grants { nodes: bound(&all), ..grants.clone() })? {
             bail!("{}: needs /dev itself, not only the nodes in it", self.workload.name);
@@ -161,10 +166,12 @@ impl<'a> Bench<'a> {
 
     /// Rules that must be there, given the nodes: majors, then minors of those, then the kinds of access.
     fn rules(&mut self, grants: &Grants) -> Result<Vec<Rule>> {
-        let rule = |&(kind, major): &(DeviceType, u32)| Rule { kind, major, minor: None, access: everything() };
+        let rule =
+            |&(kind, major): &(DeviceType, u32)| Rule { kind, major, minor: None, access: everything() };
         let majors: Vec<_> = self.host.majors.iter().map(rule).collect();
         let name = &self.workload.name;
-        let mut works = |rules: &[Rule]| self.works(&Grants { rules: Some(rules.to_vec()), ..grants.clone() });
+        let mut works =
+            |rules: &[Rule]| self.works(&Grants { rules: Some(rules.to_vec()), ..grants.clone() });
         if works(&[])? {
             return Ok(Vec::new());
         }
@@ -174,7 +181,8 @@ impl<'a> Bench<'a> {
         let majors = minimal(&majors, &mut works)?;
         let mut minors = Vec::new();
         for rule in &majors {
-            let beyond = self.host.nodes.iter().filter(|node| (node.kind, node.major) == (rule.kind, rule.major));
+            let beyond =
+                self.host.nodes.iter().filter(|node| (node.kind, node.major) == (rule.kind, rule.major));
             let numbers: BTreeSet<_> = (0..256).chain(beyond.filter_map(|node| node.minor)).collect();
             minors.extend(numbers.into_iter().map(|minor| Rule { minor: Some(minor), ..rule.clone() }));
         }
@@ -183,14 +191,17 @@ impl<'a> Bench<'a> {
         let accesses: Vec<_> = minors
             .iter()
             .flat_map(|rule| ["m", "w", "r"].map(|letter| (rule.clone(), letter.to_owned())))
-            .map(|(rule, letter)| Ok(Rule { access: Access::try_from(letter).context("a device access")?, ..rule }))
+            .map(|(rule, letter)| {
+                Ok(Rule { access: Access::try_from(letter).context("a device access")?, ..rule })
+            })
             .collect::<Result<_>>()?;
         let works = |rules: &[Rule]| self.works(&Grants { rules: Some(rules.to_vec()), ..grants.clone() });
         let mut merged: Vec<Rule> = Vec::new();
         for rule in minimal(&accesses, works)? {
-            match merged.iter_mut().find(|other| {
-                (other.kind, other.major, other.minor) == (rule.kind, rule.major, rule.minor)
-            }) {
+            match merged
+                .iter_mut()
+                .find(|other| (other.kind, other.major, other.minor) == (rule.kind, rule.major, rule.minor))
+            {
                 Some(other) => other.access = other.access.union(rule.access),
                 None => merged.push(rule),
             }

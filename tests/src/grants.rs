@@ -193,7 +193,13 @@ fn device_nodes() -> Result<Vec<Device>> {
             let (major, minor) = numbers(std::os::unix::fs::MetadataExt::rdev(&metadata));
             let is_base = kind == DeviceType::Character && BASE.contains(&(major, Some(minor)));
             if !is_base && path != "/dev/console" {
-                nodes.push(Device { kind, major, minor: Some(minor), access: everything(), path: Some(path) });
+                nodes.push(Device {
+                    kind,
+                    major,
+                    minor: Some(minor),
+                    access: everything(),
+                    path: Some(path),
+                });
             }
         }
     }
@@ -231,12 +237,7 @@ impl Grants {
     /// Everything that this machine can grant: as near to `--privileged` as it gets.
     #[must_use]
     pub fn everything(host: &Host, form: Form) -> Self {
-        Self {
-            capabilities: host.capabilities(form).clone(),
-            nodes: Nodes::Dev,
-            rules: None,
-            unmasked: true,
-        }
+        Self { capabilities: host.capabilities(form).clone(), nodes: Nodes::Dev, rules: None, unmasked: true }
     }
 
     /// Exactly what is expected to be needed.

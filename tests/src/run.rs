@@ -94,7 +94,8 @@ pub fn run_plain(workload: &Workload, grants: &Grants, host: &Host, command: &[S
         argv.push(cgroup.0.join("cgroup.procs").to_string_lossy().into_owned());
     }
     // Taking capabilities out of the bounding set suffices for root; its exec then has no more than those.
-    let drop: Vec<_> = host.plain.difference(&grants.capabilities).map(|cap| cap.name().to_lowercase()).collect();
+    let drop: Vec<_> =
+        host.plain.difference(&grants.capabilities).map(|cap| cap.name().to_lowercase()).collect();
     if !drop.is_empty() {
         argv.extend(["capsh".to_owned(), format!("--drop={}", drop.join(","))]);
         argv.extend(["--", "-c", "exec \"$0\" \"$@\""].map(str::to_owned));
@@ -182,7 +183,11 @@ fn finish(argv: &[String]) -> Result<Run> {
     };
     // The process group was made for this run, and holds nothing else.
     let group = format!("-{}", child.id());
-    Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status().context("running kill")?;
+    Command::new("kill")
+        .args(["-KILL", "--", &group])
+        .stderr(Stdio::null())
+        .status()
+        .context("running kill")?;
     if status.is_none() {
         child.wait()?;
     }

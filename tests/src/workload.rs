@@ -172,43 +172,43 @@ pub fn write_expected(workload: &Workload, form: Form, expected: &Expected, meas
         rest = &rest[..at];
     }
     parts.retain(|part| !part.starts_with(&header));
-    parts.push(format!("{header}\n{}", format_expected(expected, measured_on)).trim_end().to_owned());
+    parts.push(format!("{header}\n{}", format_expected(expected, measured_on)));
     parts.sort();
     fs::write(&path, format!("{}\n\n{}\n", rest.trim_end(), parts.join("\n\n")))
         .with_context(|| format!("writing {}", path.display()))
 }
 
 fn format_expected(expected: &Expected, measured_on: &str) -> String {
-    use fmt::Write as _;
     let names = |set: &BTreeSet<Capability>| {
         let quoted: Vec<_> = set.iter().map(|capability| format!("\"{capability}\"")).collect();
         format!("[{}]", quoted.join(", "))
     };
-    let mut text = format!("# Measured on {measured_on}.\ncapabilities = {}\n", names(&expected.capabilities));
+    let mut lines = vec![
+        format!("# Measured on {measured_on}."),
+        format!("capabilities = {}", names(&expected.capabilities)),
+    ];
     if !expected.alternatives.is_empty() {
         let sets: Vec<_> = expected.alternatives.iter().map(names).collect();
-        text += &format!("alternatives = [{}]\n", sets.join(", "));
+        lines.push(format!("alternatives = [{}]", sets.join(", ")));
     }
     if !expected.devices.is_empty() {
-        let mut devices = String::new();
+        lines.push("devices = [".to_owned());
         for device in &expected.devices {
             let minor = device.minor.map(|minor| format!(", minor = {minor}")).unwrap_or_default();
             let path = device.path.as_ref().map(|path| format!(", path = \"{path}\"")).unwrap_or_default();
-            // Writing to a String cannot fail.
-            let _ = writeln!(
-                devices,
+            lines.push(format!(
                 "    {{ type = \"{}\", major = {}{minor}, access = \"{}\"{path} }},",
                 device.kind.letter(),
                 device.major,
                 device.access
-            );
+            ));
         }
-        text += &format!("devices = [\n{devices}]\n");
+        lines.push("]".to_owned());
     }
     if expected.unmasked {
-        text += "unmasked = true\n";
+        lines.push("unmasked = true".to_owned());
     }
-    text
+    lines.join("\n")
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Finds by brute force what every workload needs, and compares with what is written in its file.
 
-use std::process::ExitCode;
+use std::{collections::BTreeSet, iter, process::ExitCode};
 
 use anyhow::Result;
 use clap::Parser;
@@ -9,6 +9,7 @@ use e2e::{
     ablate::ablate,
     workload::{Workload, workloads, write_expected},
 };
+use unpriv::capability::Capability;
 
 /// Find by removing grants one after the other what each workload needs. Run as root, after setup.sh.
 ///
@@ -78,20 +79,16 @@ fn one(workload: &Workload, form: Form, host: &Host, write: bool) -> Result<bool
 }
 
 fn describe(found: &Expected) -> String {
-    let names = |set: &std::collections::BTreeSet<unpriv::capability::Capability>| {
-        set.iter().map(|capability| capability.short_name()).collect::<Vec<_>>().join("+")
+    let names = |set: &BTreeSet<Capability>| {
+        let names: Vec<_> = set.iter().map(|capability| capability.short_name()).collect();
+        if names.is_empty() { "-".to_owned() } else { names.join("+") }
     };
-    let mut text = if found.capabilities.is_empty() { "-".to_owned() } else { names(&found.capabilities) };
-    for other in &found.alternatives {
-        text += &format!(" or {}", names(other));
-    }
-    for device in &found.devices {
+    let sets: Vec<_> = iter::once(&found.capabilities).chain(&found.alternatives).map(names).collect();
+    let devices = found.devices.iter().map(|device| {
         let minor = device.minor.map_or_else(|| "*".to_owned(), |minor| minor.to_string());
         let path = device.path.as_deref().unwrap_or("without node");
-        text += &format!(", {} {}:{minor} {} {path}", device.kind.letter(), device.major, device.access);
-    }
-    if found.unmasked {
-        text += ", unmasked";
-    }
-    text
+        format!("{} {}:{minor} {} {path}", device.kind.letter(), device.major, device.access)
+    });
+    let unmasked = found.unmasked.then(|| "unmasked".to_owned());
+    iter::once(sets.join(" or ")).chain(devices).chain(unmasked).collect::<Vec<_>>().join(", ")
 }
