@@ -30,6 +30,7 @@ impl Trace {
         for (path, program) in other.programs {
             let mine = self.programs.entry(path).or_default();
             mine.file_capabilities = mine.file_capabilities.take().max(program.file_capabilities);
+            mine.file_capabilities_unread |= program.file_capabilities_unread;
         }
         for (abi, calls) in other.syscalls {
             let mine = self.syscalls.entry(abi).or_default();

@@ -102,8 +102,8 @@ pub enum Loss {
     UntrackedProcess,
     /// The kernel skipped a program because it was already running on that processor.
     ProgramSkipped(String),
-    /// A file's capabilities could not be read.
-    FileCapabilitiesUnread(String),
+    /// A check of a capability that this build has no name for.
+    UnknownCapability(u8),
 }
 
 /// A program that the workload executed.
@@ -112,6 +112,9 @@ pub enum Loss {
 pub struct Program {
     /// `security.capability` of the file, when it has one that applies at execve.
     pub file_capabilities: Option<FileCapabilities>,
+    /// The file was gone before its capabilities could be read.
+    #[serde(default)]
+    pub file_capabilities_unread: bool,
 }
 
 /// `security.capability` of a file, `capabilities(7)`.
@@ -233,6 +236,8 @@ pub enum CapabilityRequest {
     },
     /// `PR_CAP_AMBIENT_RAISE`.
     AmbientRaise(Capability),
+    /// The program read its sets: capget or `PR_CAPBSET_READ`.
+    Read,
 }
 
 /// Block or character device.
