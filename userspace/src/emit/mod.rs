@@ -1,1 +1,3 @@
 //! Profile -> bytes, one module per target; no I/O.
+
+pub mod seccomp;
