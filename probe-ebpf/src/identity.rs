@@ -6,7 +6,7 @@ use crate::maps::{
 use aya_ebpf::{
     bindings::task_struct,
     helpers::{
-        bpf_get_current_pid_tgid, bpf_probe_read_kernel_str_bytes,
+        bpf_get_current_pid_tgid,
         generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str},
     },
     macros::btf_tracepoint,
@@ -122,43 +122,63 @@ fn program(path: u64) -> u32 {
     index
 }
 
-/// Whether a cgroup path names the container: its id stands at the start of a component (docker's
-/// cgroupfs driver) or behind a dash (`docker-ID.scope`, `libpod-ID.scope`).
+/// How far up a container's cgroup is looked for from the one that a task enters: nested containers
+/// and `systemd` make cgroups of their own below it.
+const MAX_DEPTH: usize = 8;
+/// Where the id stands in a cgroup's name: at the start (docker's cgroupfs driver), behind `crio-`,
+/// behind `docker-` or `libpod-`, behind `cri-containerd-`.
+const ID_OFFSETS: [usize; 4] = [0, 5, 7, 15];
+
+/// Whether a cgroup is the container's or below it.
 #[inline(always)]
-fn names_container(path: *const u8) -> bool {
+fn is_container(cgroup: u64) -> bool {
     let Some(container) = CONTAINER.get(0) else { return false };
     if container.armed == 0 {
         return false;
     }
     let Some(scratch) = PATH_SCRATCH.get_ptr_mut(0) else { return false };
-    // SAFETY: per-processor scratch space.
-    let buffer = unsafe { &mut (*scratch).bytes };
-    // SAFETY: the helper checks the address.
-    if unsafe { bpf_probe_read_kernel_str_bytes(path, buffer) }.is_err() {
-        return false;
-    }
-    let mut matched = 0usize;
-    for &byte in buffer.iter() {
-        if byte == 0 {
-            break;
+    let mut node: u64 = read(cgroup, offset!(cgroup_kn));
+    for _ in 0..MAX_DEPTH {
+        if node == 0 {
+            return false;
         }
-        if byte == b'/' || byte == b'-' {
-            matched = 0;
-        } else if matched < CONTAINER_ID {
-            matched = if container.id[matched] == byte { matched + 1 } else { usize::MAX };
-            if matched == CONTAINER_ID {
+        // SAFETY: per-processor scratch space; the helper checks the address.
+        unsafe {
+            let name: u64 = read(node, offset!(kernfs_node_name));
+            bpf_probe_read_kernel_str((&raw mut (*scratch).bytes).cast(), PATH as u32, name as *const _);
+        }
+        for offset in ID_OFFSETS {
+            // SAFETY: the largest offset and an id fit into a path.
+            if unsafe { same_id((&raw const (*scratch).bytes).byte_add(offset).cast(), &container.id) } {
                 return true;
             }
         }
+        node = read(node, offset!(kernfs_node_parent));
     }
     false
+}
+
+/// Compares without a branch per byte, which the verifier would have to follow.
+///
+/// # Safety
+///
+/// `name` has [`CONTAINER_ID`] readable bytes.
+#[inline(always)]
+unsafe fn same_id(name: *const u64, id: &[u8; CONTAINER_ID]) -> bool {
+    let id: *const u64 = id.as_ptr().cast();
+    let mut difference = 0;
+    for word in 0..CONTAINER_ID / 8 {
+        // SAFETY: the caller's promise.
+        difference |= unsafe { name.add(word).read_unaligned() ^ id.add(word).read_unaligned() };
+    }
+    difference == 0
 }
 
 /// A runtime moves the container's first process, or that of `docker exec`, into its cgroup.
 #[btf_tracepoint(function = "cgroup_attach_task")]
 pub(crate) fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
     let task = ctx.arg::<*mut task_struct>(2);
-    if TASKS.get(task).is_none() && names_container(ctx.arg(1)) {
+    if TASKS.get(task).is_none() && is_container(ctx.arg(0)) {
         track(task, &mut runtime_task());
     }
     0
@@ -167,7 +187,7 @@ pub(crate) fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
 /// Remembers the container's cgroups for `task_newtask`.
 #[btf_tracepoint(function = "cgroup_mkdir")]
 pub(crate) fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
-    if names_container(ctx.arg(1)) {
+    if is_container(ctx.arg(0)) {
         let _ = CGROUPS.insert(&ctx.arg::<u64>(0), &1, 0);
     }
     0

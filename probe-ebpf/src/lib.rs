@@ -269,6 +269,12 @@ pub struct Offsets {
     pub nsproxy_mnt_ns: u32,
     /// `css_set.dfl_cgrp`.
     pub css_set_dfl_cgrp: u32,
+    /// `cgroup.kn`.
+    pub cgroup_kn: u32,
+    /// `kernfs_node.name`.
+    pub kernfs_node_name: u32,
+    /// `kernfs_node.__parent`, before Linux 6.15 `parent`.
+    pub kernfs_node_parent: u32,
     /// `cred.uid`.
     pub cred_uid: u32,
     /// `cred.suid`.
@@ -310,5 +316,5 @@ const _: () = {
     assert!(size_of::<CapabilitySetKey>() == 40);
     assert!(size_of::<FailureKey>() == 16);
     assert!(size_of::<Container>() == CONTAINER_ID + 4);
-    assert!(size_of::<Offsets>() == 27 * 4);
+    assert!(size_of::<Offsets>() == 30 * 4);
 };

@@ -70,6 +70,7 @@ impl Probe {
         let btf = Btf::from_sys_fs().context("cannot parse this kernel's BTF")?;
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
+            .allow_unsupported_maps()
             .override_global("OFFSETS", &offsets, true)
             .load(OBJECT)
             .map_err(|error| refused(&error.into(), "create the recorder's maps"))?;
@@ -108,8 +109,10 @@ impl Probe {
         program.load().map_err(|error| refused(&error.into(), "load the device program"))?;
         let root = cgroup2_root()?;
         let cgroup = File::open(&root).with_context(|| format!("cannot open {}", root.display()))?;
+        // A link always shares the cgroup with others (cgroup_bpf_link_attach); the kernel refuses the flag
+        // that would say so.
         program
-            .attach(cgroup, CgroupAttachMode::AllowMultiple)
+            .attach(cgroup, CgroupAttachMode::Single)
             .map_err(|error| refused(&error.into(), &format!("attach a device program to {}", root.display())))?;
         self.hooks.insert("cgroup/device".to_owned());
         Ok(())

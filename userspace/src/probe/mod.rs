@@ -4,7 +4,6 @@
 mod decode;
 mod load;
 mod offsets;
-pub mod process;
 mod storage;
 mod symbols;
 

@@ -22,6 +22,7 @@ pub fn read() -> Result<Offsets> {
     let task = Structure::find(&btf, "task_struct")?;
     let cred = Structure::find(&btf, "cred")?;
     let regs = Structure::find(&btf, "pt_regs")?;
+    let node = Structure::find(&btf, "kernfs_node")?;
     let user_ns = Structure::find(&btf, "user_namespace")?;
     Ok(Offsets {
         task_status: task.field("thread_info")? + Structure::find(&btf, "thread_info")?.field("status")?,
@@ -31,6 +32,9 @@ pub fn read() -> Result<Offsets> {
         task_cgroups: task.field("cgroups")?,
         nsproxy_mnt_ns: Structure::find(&btf, "nsproxy")?.field("mnt_ns")?,
         css_set_dfl_cgrp: Structure::find(&btf, "css_set")?.field("dfl_cgrp")?,
+        cgroup_kn: Structure::find(&btf, "cgroup")?.field("kn")?,
+        kernfs_node_name: node.field("name")?,
+        kernfs_node_parent: node.field("__parent").or_else(|_| node.field("parent"))?,
         cred_uid: cred.field("uid")?,
         cred_suid: cred.field("suid")?,
         cred_euid: cred.field("euid")?,
