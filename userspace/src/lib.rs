@@ -4,6 +4,8 @@
 
 pub mod capability;
 pub mod emit;
+pub mod launch;
+pub mod probe;
 pub mod profile;
 pub mod syscalls;
 pub mod trace;
