@@ -3,6 +3,7 @@
 //! Data goes one way: kernel maps -> [`trace`] -> [`profile`] -> [`emit`]ted files.
 
 pub mod capability;
+pub mod cli;
 pub mod emit;
 pub mod launch;
 pub mod probe;
