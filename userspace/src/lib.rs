@@ -3,8 +3,10 @@
 //! Data goes one way: kernel maps -> [`trace`] -> [`profile`] -> [`emit`]ted files.
 
 pub mod capability;
+pub mod cli;
 pub mod emit;
 mod errno;
+pub mod launch;
 pub mod probe;
 pub mod profile;
 pub mod syscalls;
