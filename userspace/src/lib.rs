@@ -5,5 +5,7 @@
 pub mod capability;
 pub mod emit;
 pub mod profile;
+pub mod shell;
 pub mod syscalls;
 pub mod trace;
+pub mod workload;

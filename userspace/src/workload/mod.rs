@@ -1,0 +1,6 @@
+//! Who is recorded: a container engine's command line, and the engine behind it.
+
+pub mod docker;
+pub mod docker_answers;
+pub mod docker_cli;
+pub mod docker_options;
