@@ -107,6 +107,16 @@ pub struct Config {
     pub user: String,
 }
 
+impl Container {
+    /// Why the entrypoint never ran, when the runtime failed before it. `docker run` says so by exit status
+    /// 125, 126 or 127, which `docker start` does not: it is 1.
+    #[must_use]
+    pub fn start_failure(&self) -> Option<&str> {
+        let error = self.state.error.as_str();
+        (self.state.status == "created" && !error.is_empty()).then_some(error)
+    }
+}
+
 impl Info {
     /// Linux security modules that the engine applies: `apparmor`, `selinux`; and `seccomp`, `rootless`,
     /// `userns` and the other names that docker lists with them are left out.

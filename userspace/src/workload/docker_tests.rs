@@ -76,6 +76,11 @@ fn a_container_is_read() {
     .unwrap();
     assert_eq!((container.state.exit_code, container.config.user.as_str()), (137, "1000"));
     assert!(container.state.oom_killed && container.host_config.privileged);
+    assert_eq!(container.start_failure(), None);
+    let mut failed = container;
+    failed.state.status = "created".to_owned();
+    failed.state.error = "exec: \"/nope\": no such file".to_owned();
+    assert_eq!(failed.start_failure(), Some("exec: \"/nope\": no such file"));
 }
 
 #[test]
