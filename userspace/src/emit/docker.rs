@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    docker_devices::{self, Nodes},
-    docker_warning::Warning,
-};
+use super::{docker_devices, docker_warning::Warning};
 use crate::{
     capability::Capability,
     profile::{Action, Profile},
     workload::{
+        device_nodes::Nodes,
         docker_cli::{DockerRun, clean},
         docker_options::DockerOption,
     },

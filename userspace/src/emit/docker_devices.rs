@@ -1,28 +1,17 @@
 //! Devices of a profile as docker options, and the user's own `--device` options held against it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::docker_warning::Warning;
 use crate::{
     profile::Device,
-    trace::{Access, DeviceType},
-    workload::{docker_cli::clean, docker_options::DockerOption},
+    trace::Access,
+    workload::{
+        device_nodes::{Node, Nodes},
+        docker_cli::clean,
+        docker_options::DockerOption,
+    },
 };
-
-/// A device by number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Node {
-    /// Block or character.
-    pub kind: DeviceType,
-    /// Major number.
-    pub major: u32,
-    /// Minor number.
-    pub minor: u32,
-}
-
-/// What is on the engine's host at the paths of the user's `--device` options: one node, reached through
-/// symbolic links if need be, or those below a directory.
-pub type Nodes = BTreeMap<String, BTreeSet<Node>>;
 
 /// A `--device` value, docker/cli `opts.go` `parseLinuxDevice`: `host[:container][:access]`.
 struct Mapping<'a> {

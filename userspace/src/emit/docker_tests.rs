@@ -1,9 +1,10 @@
 //! Tests of the rewritten `docker run`.
 
-use super::{super::docker_devices::Node, *};
+use super::*;
 use crate::{
     profile::{self, Device, Evidence, Paths, Seccomp, SyscallRule},
     trace::{Access, DeviceType},
+    workload::device_nodes::Node,
 };
 
 fn profile(capabilities: &[Capability], devices: &[Device]) -> Profile {
