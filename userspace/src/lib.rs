@@ -9,5 +9,7 @@ mod errno;
 pub mod launch;
 pub mod probe;
 pub mod profile;
+pub mod shell;
 pub mod syscalls;
 pub mod trace;
+pub mod workload;
