@@ -6,7 +6,7 @@ const DENIALS: [(u32, &str); 6] =
 
 /// `EPERM` and so on; `errno N` for one that no denial gives.
 #[must_use]
-pub fn name(errno: u32) -> String {
+pub(crate) fn name(errno: u32) -> String {
     DENIALS
         .iter()
         .find(|(number, _)| *number == errno)

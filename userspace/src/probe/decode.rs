@@ -206,7 +206,9 @@ impl Probe {
                 },
                 root: key.root == 1,
                 program: names.program(key.program),
-                argument: (key.has_argument == 1).then(|| argument(syscall.as_deref(), key.argument)).flatten(),
+                argument: (key.has_argument == 1)
+                    .then(|| argument(syscall.as_deref(), key.argument))
+                    .flatten(),
                 abi,
                 syscall,
                 call_site: call_site(&key, &symbols),
@@ -232,7 +234,9 @@ impl Probe {
                 },
                 _ => CapabilityRequest::Read,
             };
-            trace.capability_sets.add(CapabilitySetChange { program: names.program(key.program), request }, count);
+            trace
+                .capability_sets
+                .add(CapabilitySetChange { program: names.program(key.program), request }, count);
         }
         Ok(())
     }
@@ -366,5 +370,8 @@ fn is_entry(name: &str) -> bool {
     ["__x64_sys_", "__ia32_sys_", "__do_sys_", "__se_sys_", "__arm64_sys_"]
         .iter()
         .any(|prefix| name.starts_with(prefix))
-        || matches!(name, "do_syscall_64" | "x64_sys_call" | "ia32_sys_call" | "asm_exc_page_fault" | "ret_from_fork")
+        || matches!(
+            name,
+            "do_syscall_64" | "x64_sys_call" | "ia32_sys_call" | "asm_exc_page_fault" | "ret_from_fork"
+        )
 }

@@ -14,7 +14,7 @@ use aya::{
     programs::{BtfTracePoint, CgroupAttachMode, CgroupDevice},
 };
 use probe_ebpf::{
-    ABIS, Argument, CONTAINER_ID, Container, NO_SYSCALL, Offsets, SYSCALLS, STAGE_LAUNCHER, Task,
+    ABIS, Argument, CONTAINER_ID, Container, NO_SYSCALL, Offsets, STAGE_LAUNCHER, SYSCALLS, Task,
 };
 
 use super::{offsets, storage};
@@ -24,8 +24,14 @@ use crate::syscalls::Abi;
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/probe.bpf.o");
 
 /// The tracepoints without which nothing can be recorded.
-pub const REQUIRED_TRACEPOINTS: [&str; 6] =
-    ["sys_enter", "cap_capable", "task_newtask", "sched_process_exec", "sched_process_exit", "cgroup_attach_task"];
+pub const REQUIRED_TRACEPOINTS: [&str; 6] = [
+    "sys_enter",
+    "cap_capable",
+    "task_newtask",
+    "sched_process_exec",
+    "sched_process_exit",
+    "cgroup_attach_task",
+];
 
 /// What to attach beyond what every recording needs.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,25 +101,29 @@ impl Probe {
     }
 
     fn tracepoint(&mut self, name: &str, btf: &Btf) -> Result<()> {
-        let program = self.ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
+        let program =
+            self.ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
         let program: &mut BtfTracePoint = program.try_into()?;
         program.load(name, btf).map_err(|error| missing_tracepoint(name, error))?;
-        program.attach().map_err(|error| refused(&error.into(), &format!("attach to the tracepoint {name}")))?;
+        program
+            .attach()
+            .map_err(|error| refused(&error.into(), &format!("attach to the tracepoint {name}")))?;
         self.hooks.insert(format!("tp_btf/{name}"));
         Ok(())
     }
 
     fn devices(&mut self) -> Result<()> {
-        let program = self.ebpf.program_mut("device").ok_or_else(|| anyhow!("the object has no program device"))?;
+        let program =
+            self.ebpf.program_mut("device").ok_or_else(|| anyhow!("the object has no program device"))?;
         let program: &mut CgroupDevice = program.try_into()?;
         program.load().map_err(|error| refused(&error.into(), "load the device program"))?;
         let root = cgroup2_root()?;
         let cgroup = File::open(&root).with_context(|| format!("cannot open {}", root.display()))?;
         // A link always shares the cgroup with others (cgroup_bpf_link_attach); the kernel refuses the flag
         // that would say so.
-        program
-            .attach(cgroup, CgroupAttachMode::Single)
-            .map_err(|error| refused(&error.into(), &format!("attach a device program to {}", root.display())))?;
+        program.attach(cgroup, CgroupAttachMode::Single).map_err(|error| {
+            refused(&error.into(), &format!("attach a device program to {}", root.display()))
+        })?;
         self.hooks.insert("cgroup/device".to_owned());
         Ok(())
     }
@@ -126,12 +136,7 @@ impl Probe {
     /// When this process cannot be marked, or `spawn` fails.
     pub fn spawn<T>(&self, launches: u32, spawn: impl FnOnce() -> Result<T>) -> Result<T> {
         let map = self.tasks()?;
-        let launcher = Task {
-            stage: STAGE_LAUNCHER,
-            syscall: NO_SYSCALL,
-            launches,
-            ..Task::default()
-        };
+        let launcher = Task { stage: STAGE_LAUNCHER, syscall: NO_SYSCALL, launches, ..Task::default() };
         storage::set(map.fd().as_fd(), self.own.as_fd(), &launcher).context("cannot mark the workload")?;
         let result = spawn();
         storage::remove(map.fd().as_fd(), self.own.as_fd()).context("cannot unmark unpriv itself")?;
@@ -148,8 +153,9 @@ impl Probe {
             Ok(bytes) if id.bytes().all(|byte| byte.is_ascii_hexdigit()) => bytes,
             _ => bail!("`{}` is not a full container id", id.escape_debug()),
         };
-        let mut map: Array<&mut MapData, PlainContainer> =
-            Array::try_from(self.ebpf.map_mut("CONTAINER").ok_or_else(|| anyhow!("the object has no CONTAINER"))?)?;
+        let mut map: Array<&mut MapData, PlainContainer> = Array::try_from(
+            self.ebpf.map_mut("CONTAINER").ok_or_else(|| anyhow!("the object has no CONTAINER"))?,
+        )?;
         map.set(0, PlainContainer(Container { id: bytes, armed: 1 }), 0)?;
         Ok(())
     }
@@ -168,14 +174,17 @@ impl Probe {
 ///
 /// When it is not.
 pub fn cgroup2_root() -> Result<PathBuf> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
+    let mounts =
+        std::fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
     let found = mounts.lines().find_map(|line| {
         let (mount, source) = line.split_once(" - ")?;
         source.starts_with("cgroup2 ").then(|| mount.split(' ').nth(4))?
     });
     match found {
         Some(path) => Ok(PathBuf::from(path)),
-        None => bail!("no cgroup2 hierarchy is mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified` makes one"),
+        None => {
+            bail!("no cgroup2 hierarchy is mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified` makes one")
+        }
     }
 }
 

@@ -12,7 +12,7 @@ pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 /// # Errors
 ///
 /// When the kernel has no BTF, or lacks a field: the error names it.
-pub fn read() -> Result<Offsets> {
+pub(super) fn read() -> Result<Offsets> {
     let btf = Btf::from_file_with_backend(BTF_PATH, Backend::Mmap).with_context(|| {
         format!(
             "cannot read {BTF_PATH}: this kernel was built without CONFIG_DEBUG_INFO_BTF; \

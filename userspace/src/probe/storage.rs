@@ -25,7 +25,7 @@ struct ElementAttributes {
 /// # Errors
 ///
 /// When there is no such process.
-pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
+pub(super) fn pidfd(pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: takes two integers.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     if fd < 0 {
@@ -41,7 +41,7 @@ pub fn pidfd(pid: u32) -> io::Result<OwnedFd> {
 /// # Errors
 ///
 /// What bpf(2) says.
-pub fn set(map: BorrowedFd<'_>, task: BorrowedFd<'_>, value: &Task) -> io::Result<()> {
+pub(super) fn set(map: BorrowedFd<'_>, task: BorrowedFd<'_>, value: &Task) -> io::Result<()> {
     element(BPF_MAP_UPDATE_ELEM, map, task, std::ptr::from_ref(value) as u64)
 }
 
@@ -50,7 +50,7 @@ pub fn set(map: BorrowedFd<'_>, task: BorrowedFd<'_>, value: &Task) -> io::Resul
 /// # Errors
 ///
 /// What bpf(2) says; ENOENT when it was not known.
-pub fn remove(map: BorrowedFd<'_>, task: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn remove(map: BorrowedFd<'_>, task: BorrowedFd<'_>) -> io::Result<()> {
     element(BPF_MAP_DELETE_ELEM, map, task, 0)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The function that holds each address. Empty when the kernel shows no addresses (kptr_restrict).
-pub fn resolve(addresses: &BTreeSet<u64>) -> BTreeMap<u64, String> {
+pub(super) fn resolve(addresses: &BTreeSet<u64>) -> BTreeMap<u64, String> {
     let Ok(text) = std::fs::read_to_string("/proc/kallsyms") else { return BTreeMap::new() };
     resolve_in(&text, addresses)
 }
@@ -39,7 +39,8 @@ fn plain_name(name: &str) -> &str {
 mod tests {
     use super::*;
 
-    const TABLE: &str = "ffffffff81000000 T first\nffffffff81000020 t second.isra.0\nffffffff81000030 D data\n";
+    const TABLE: &str =
+        "ffffffff81000000 T first\nffffffff81000020 t second.isra.0\nffffffff81000030 D data\n";
 
     #[test]
     fn an_address_belongs_to_the_function_before_it() {

@@ -50,9 +50,10 @@ pub fn derive(trace: &Trace) -> Profile {
         devices,
         seccomp,
         paths: Paths::default(),
-        gains_privileges: trace.programs.values().any(|program| {
-            program.unread || program.set_id || program.file_capabilities.is_some()
-        }),
+        gains_privileges: trace
+            .programs
+            .values()
+            .any(|program| program.unread || program.set_id || program.file_capabilities.is_some()),
         warnings,
         evidence,
     }

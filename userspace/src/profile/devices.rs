@@ -23,9 +23,10 @@ pub fn is_base(kind: DeviceType, major: u32, minor: u32) -> bool {
 /// The devices that the workload used, each with the union of its accesses. Creating a node is free
 /// under every runtime (`c *:* m`), so `m` alone needs no device.
 pub(super) fn needed_devices(trace: &Trace) -> BTreeSet<Device> {
-    let picks_loops = trace.devices.keys().any(|access| {
-        access.kind == DeviceType::Character && (access.major, access.minor) == LOOP_CONTROL
-    });
+    let picks_loops = trace
+        .devices
+        .keys()
+        .any(|access| access.kind == DeviceType::Character && (access.major, access.minor) == LOOP_CONTROL);
     let mut used: BTreeMap<(DeviceType, u32, Option<u32>), Access> = BTreeMap::new();
     for device in trace.devices.keys() {
         if is_base(device.kind, device.major, device.minor) {

@@ -95,7 +95,9 @@ fn opportunistic(check: &CapabilityCheck) -> Option<&'static str> {
             Some("only shows addresses in /proc/PID/stat")
         }
         // scsi_cmd_allowed (drivers/scsi/scsi_ioctl.c) asks first, then filters commands.
-        Capability::SYS_RAWIO if site(check, &["scsi_cmd_allowed"]) => Some("asked before every SCSI command"),
+        Capability::SYS_RAWIO if site(check, &["scsi_cmd_allowed"]) => {
+            Some("asked before every SCSI command")
+        }
         // vt_ioctl asks for any request on a terminal that is not the caller's.
         Capability::SYS_TTY_CONFIG if site(check, &["vt_ioctl"]) => {
             Some("asked on every ioctl of a virtual terminal")
@@ -128,7 +130,9 @@ fn sys_resource(check: &CapabilityCheck) -> Option<&'static str> {
         return Some("the file system's reserved blocks");
     }
     // __set_oom_adj asks twice; the quiet one only lowers the floor for later changes.
-    if site(check, &["__set_oom_adj"]) && below(check, &["has_capability_noaudit", "has_ns_capability_noaudit"]) {
+    if site(check, &["__set_oom_adj"])
+        && below(check, &["has_capability_noaudit", "has_ns_capability_noaudit"])
+    {
         return Some("only lowers the floor of oom_score_adj");
     }
     if site(check, &["set_permissions"]) {
@@ -154,8 +158,10 @@ fn net_admin(check: &CapabilityCheck) -> Option<&'static str> {
         return Some("only marks a vsock socket as trusted");
     }
     // inet_diag, packet_diag and others leave fields out without it.
-    if below(check, &["inet_diag", "tcp_diag", "udp_diag", "udp_dump", "raw_diag", "packet_diag", "unix_diag"])
-        && !site(check, &["sock_diag_destroy", "tcp_diag_destroy", "udp_diag_destroy", "raw_diag_destroy"])
+    if below(
+        check,
+        &["inet_diag", "tcp_diag", "udp_diag", "udp_dump", "raw_diag", "packet_diag", "unix_diag"],
+    ) && !site(check, &["sock_diag_destroy", "tcp_diag_destroy", "udp_diag_destroy", "raw_diag_destroy"])
     {
         return Some("only shows more fields of sockets");
     }
@@ -189,7 +195,9 @@ fn alternatives(check: &CapabilityCheck) -> &'static [Capability] {
             &[Capability::NET_RAW, Capability::NET_ADMIN]
         }
         // ioprio_check_cap asks for SYS_ADMIN first.
-        Capability::SYS_ADMIN if call(check, &["ioprio_set"]) => &[Capability::SYS_NICE, Capability::SYS_ADMIN],
+        Capability::SYS_ADMIN if call(check, &["ioprio_set"]) => {
+            &[Capability::SYS_NICE, Capability::SYS_ADMIN]
+        }
         // copy_process (RLIMIT_NPROC), pipe_is_unprivileged_user.
         Capability::SYS_RESOURCE if call(check, &["clone", "clone3", "fork", "vfork", "pipe", "pipe2"]) => {
             &[Capability::SYS_RESOURCE, Capability::SYS_ADMIN]
@@ -199,7 +207,8 @@ fn alternatives(check: &CapabilityCheck) -> &'static [Capability] {
 }
 
 fn single(capability: Capability) -> &'static [Capability] {
-    static EACH: std::sync::LazyLock<Vec<Capability>> = std::sync::LazyLock::new(|| Capability::all().collect());
+    static EACH: std::sync::LazyLock<Vec<Capability>> =
+        std::sync::LazyLock::new(|| Capability::all().collect());
     std::slice::from_ref(&EACH[usize::from(capability.number())])
 }
 
@@ -239,7 +248,10 @@ mod tests {
     fn denied_overridden_owned_and_child_checks_are_not_counted() {
         let mount = check(Capability::SYS_ADMIN, "mount", &["path_mount"]);
         assert_eq!(judge(&CapabilityCheck { granted: false, ..mount.clone() }), NotCounted);
-        assert_eq!(judge(&CapabilityCheck { credential: Credential::Overridden, ..mount.clone() }), NotCounted);
+        assert_eq!(
+            judge(&CapabilityCheck { credential: Credential::Overridden, ..mount.clone() }),
+            NotCounted
+        );
         assert_eq!(judge(&CapabilityCheck { namespace: Namespace::Owner, ..mount.clone() }), NotCounted);
         assert_eq!(judge(&CapabilityCheck { namespace: Namespace::Child, ..mount }), NotCounted);
     }
