@@ -1,2 +1,320 @@
-//! The map layout that the kernel side and userspace share.
+//! The map layout that the kernel side and userspace share: plain numbers, no pointers, no padding.
 #![no_std]
+
+/// System call ABIs, in the order of `unpriv::syscalls::Abi::ALL`.
+pub const ABIS: usize = 3;
+/// Numbers per ABI: above the highest that any kernel has (x32 ends at 547).
+pub const SYSCALLS: usize = 576;
+/// Programs that evidence can tell apart.
+pub const PROGRAMS: usize = 512;
+/// The program of all that found no place of its own.
+pub const PROGRAM_OTHER: u32 = 0;
+/// The OCI runtime, from loading a seccomp filter to the entrypoint's execve.
+pub const PROGRAM_RUNTIME: u32 = 1;
+/// The first index that a program of the workload gets.
+pub const PROGRAM_FIRST: u32 = 2;
+/// Bytes of a program's path that are kept, with the closing zero.
+pub const PATH: usize = 256;
+/// Kernel return addresses kept of a capability check.
+pub const CALLERS: usize = 16;
+/// "No system call in progress".
+pub const NO_SYSCALL: u32 = u32::MAX;
+/// Bytes of a container id.
+pub const CONTAINER_ID: usize = 64;
+
+/// Not part of the workload yet: the OCI runtime setting the container up.
+pub const STAGE_RUNTIME: u32 = 1;
+/// Part of the workload.
+pub const STAGE_WORKLOAD: u32 = 2;
+/// Not part of the workload yet: our own launcher, which becomes it by execve.
+pub const STAGE_LAUNCHER: u32 = 3;
+
+/// [`Task::flags`]: the OCI runtime has loaded a seccomp filter.
+pub const TASK_FILTERED: u32 = 1;
+/// [`Task::flags`]: the program has read its capability sets.
+pub const TASK_READ_CAPABILITIES: u32 = 2;
+
+/// What the kernel side knows of a task, kept in task storage.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Task {
+    /// `STAGE_*`.
+    pub stage: u32,
+    /// Index of its program.
+    pub program: u32,
+    /// Number of the system call in progress, or [`NO_SYSCALL`].
+    pub syscall: u32,
+    /// The ABI of that call.
+    pub abi: u32,
+    /// `TASK_*`.
+    pub flags: u32,
+    /// In the launcher stage: how many times it executes itself before the workload.
+    pub launches: u32,
+    /// In the runtime stage the runtime's mount namespace, afterwards the workload's user namespace.
+    pub namespace: u64,
+}
+
+/// Which calls a program made: one byte each, so that marking needs no atomic operation and cannot
+/// lose another processor's mark.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Seen {
+    /// By ABI and number.
+    pub calls: [[u8; SYSCALLS]; ABIS],
+}
+
+/// How often each call was made, per processor.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Counts {
+    /// By ABI and number.
+    pub calls: [[u64; SYSCALLS]; ABIS],
+}
+
+/// A program's path as given to execve, zero-padded.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct ProgramPath {
+    /// The bytes.
+    pub bytes: [u8; PATH],
+}
+
+/// [`CapabilityKey::credential`]: the task's own.
+pub const CREDENTIAL_OWN: u8 = 0;
+/// [`CapabilityKey::credential`]: put on by access(2).
+pub const CREDENTIAL_ACCESS: u8 = 1;
+/// [`CapabilityKey::credential`]: put on by a kernel subsystem.
+pub const CREDENTIAL_OVERRIDDEN: u8 = 2;
+/// [`CapabilityKey::credential`]: an open file's, or another task's.
+pub const CREDENTIAL_OTHER: u8 = 3;
+
+/// [`CapabilityKey::namespace`]: credentials of the workload's user namespace.
+pub const NAMESPACE_OWN: u8 = 0;
+/// [`CapabilityKey::namespace`]: the same, granted as owner of the namespace asked about.
+pub const NAMESPACE_OWNER: u8 = 1;
+/// [`CapabilityKey::namespace`]: credentials of another user namespace.
+pub const NAMESPACE_CHILD: u8 = 2;
+
+/// One kind of capability check; the value is its count.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CapabilityKey {
+    /// Number of the capability.
+    pub capability: u8,
+    /// 1 when granted.
+    pub granted: u8,
+    /// `CREDENTIAL_*`.
+    pub credential: u8,
+    /// `NAMESPACE_*`.
+    pub namespace: u8,
+    /// 1 when the effective user id is 0.
+    pub root: u8,
+    /// 1 when `argument` holds something.
+    pub has_argument: u8,
+    /// Index into the ABIs.
+    pub abi: u16,
+    /// Number of the system call in progress, or [`NO_SYSCALL`].
+    pub syscall: u32,
+    /// Index of the program.
+    pub program: u32,
+    /// What [`Argument`] chose.
+    pub argument: u64,
+    /// Kernel return addresses, nearest first, zero-padded.
+    pub callers: [u64; CALLERS],
+}
+
+/// Which argument of a system call goes into [`CapabilityKey::argument`].
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// None.
+    None = 0,
+    /// The first.
+    First = 1,
+    /// The second.
+    Second = 2,
+    /// The third.
+    Third = 3,
+    /// The second in the high half, the third in the low one.
+    SecondAndThird = 4,
+    /// 1 when the first equals the real, effective, saved and file system user id.
+    SameUser = 5,
+    /// 1 when the first equals the real, effective, saved and file system group id.
+    SameGroup = 6,
+}
+
+/// One kind of device access; the value is its count.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceKey {
+    /// 1 block, 2 character (`BPF_DEVCG_DEV_*`).
+    pub kind: u32,
+    /// Bits: 1 mknod, 2 read, 4 write (`BPF_DEVCG_ACC_*`).
+    pub access: u32,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Index of the program.
+    pub program: u32,
+    /// Number of the system call in progress, or [`NO_SYSCALL`].
+    pub syscall: u32,
+    /// Index into the ABIs.
+    pub abi: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// [`CapabilitySetKey::kind`]: capset(2).
+pub const SET_CAPSET: u32 = 0;
+/// [`CapabilitySetKey::kind`]: `PR_CAP_AMBIENT_RAISE`; `effective` holds the capability's bit.
+pub const SET_AMBIENT_RAISE: u32 = 1;
+/// [`CapabilitySetKey::kind`]: the program read its sets (capget, `PR_CAPBSET_READ`).
+pub const SET_READ: u32 = 2;
+
+/// One request to change or read a capability set; the value is its count.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CapabilitySetKey {
+    /// `SET_*`.
+    pub kind: u32,
+    /// Index of the program.
+    pub program: u32,
+    /// Wanted effective set.
+    pub effective: u64,
+    /// Wanted permitted set.
+    pub permitted: u64,
+    /// Wanted inheritable set.
+    pub inheritable: u64,
+    /// 1 when the program had read its sets before.
+    pub derived: u64,
+}
+
+/// One kind of failure; the value is its count.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailureKey {
+    /// Index of the program.
+    pub program: u32,
+    /// Number of the call.
+    pub syscall: u32,
+    /// Index into the ABIs.
+    pub abi: u32,
+    /// The errno, positive.
+    pub errno: u32,
+}
+
+/// Sent when a program that the workload had not run before starts.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ExecEvent {
+    /// Process id in the initial pid namespace.
+    pub pid: u32,
+    /// Index of the program.
+    pub program: u32,
+}
+
+/// The container to find, set once its id is known.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Container {
+    /// Lower-case hexadecimal digits.
+    pub id: [u8; CONTAINER_ID],
+    /// 1 when `id` holds something.
+    pub armed: u32,
+}
+
+/// Indices into the status counters.
+pub mod status {
+    /// Facts that found their map full: capability checks.
+    pub const CAPABILITIES_FULL: u32 = 0;
+    /// Device accesses.
+    pub const DEVICES_FULL: u32 = 1;
+    /// Capability set requests.
+    pub const CAPABILITY_SETS_FULL: u32 = 2;
+    /// Failures.
+    pub const FAILURES_FULL: u32 = 3;
+    /// Tasks that could not be marked.
+    pub const UNTRACKED: u32 = 4;
+    /// Programs that found no index (evidence only).
+    pub const PROGRAMS_FULL: u32 = 5;
+    /// Exec events that found the ring buffer full (evidence only).
+    pub const EXEC_EVENTS_DROPPED: u32 = 6;
+    /// Tasks that were marked.
+    pub const STARTED: u32 = 7;
+    /// Marked tasks that ended.
+    pub const ENDED: u32 = 8;
+    /// Program indices given out.
+    pub const PROGRAMS_USED: u32 = 9;
+    /// How many there are.
+    pub const LENGTH: u32 = 10;
+}
+
+/// Where the running kernel keeps what the programs read, in bytes from the start of each
+/// structure. Userspace fills it in from the kernel's BTF before load.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Offsets {
+    /// `task_struct.thread_info.status`.
+    pub task_status: u32,
+    /// `task_struct.real_cred`.
+    pub task_real_cred: u32,
+    /// `task_struct.cred`.
+    pub task_cred: u32,
+    /// `task_struct.nsproxy`.
+    pub task_nsproxy: u32,
+    /// `task_struct.cgroups`.
+    pub task_cgroups: u32,
+    /// `nsproxy.mnt_ns`.
+    pub nsproxy_mnt_ns: u32,
+    /// `css_set.dfl_cgrp`.
+    pub css_set_dfl_cgrp: u32,
+    /// `cgroup.kn`.
+    pub cgroup_kn: u32,
+    /// `kernfs_node.name`.
+    pub kernfs_node_name: u32,
+    /// `kernfs_node.__parent`, before Linux 6.15 `parent`.
+    pub kernfs_node_parent: u32,
+    /// `cred.uid`.
+    pub cred_uid: u32,
+    /// `cred.suid`.
+    pub cred_suid: u32,
+    /// `cred.euid`.
+    pub cred_euid: u32,
+    /// `cred.fsuid`.
+    pub cred_fsuid: u32,
+    /// `cred.gid`.
+    pub cred_gid: u32,
+    /// `cred.sgid`.
+    pub cred_sgid: u32,
+    /// `cred.egid`.
+    pub cred_egid: u32,
+    /// `cred.fsgid`.
+    pub cred_fsgid: u32,
+    /// `cred.user_ns`.
+    pub cred_user_ns: u32,
+    /// `cred.non_rcu`.
+    pub cred_non_rcu: u32,
+    /// `user_namespace.parent`.
+    pub user_ns_parent: u32,
+    /// `user_namespace.owner`.
+    pub user_ns_owner: u32,
+    /// `linux_binprm.filename`.
+    pub binprm_filename: u32,
+    /// `pt_regs` of the six native argument registers: di, si, dx.
+    pub regs_native: [u32; 3],
+    /// `pt_regs` of the 32-bit ABI's: bx, cx, dx.
+    pub regs_compat: [u32; 3],
+    /// `pt_regs.orig_ax`.
+    pub regs_syscall: u32,
+}
+
+const _: () = {
+    assert!(size_of::<Task>() == 32);
+    assert!(size_of::<CapabilityKey>() == 24 + 8 * CALLERS);
+    assert!(size_of::<DeviceKey>() == 32);
+    assert!(size_of::<CapabilitySetKey>() == 40);
+    assert!(size_of::<FailureKey>() == 16);
+    assert!(size_of::<Container>() == CONTAINER_ID + 4);
+    assert!(size_of::<Offsets>() == 30 * 4);
+};

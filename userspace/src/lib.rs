@@ -3,7 +3,13 @@
 //! Data goes one way: kernel maps -> [`trace`] -> [`profile`] -> [`emit`]ted files.
 
 pub mod capability;
+pub mod cli;
 pub mod emit;
+mod errno;
+pub mod launch;
+pub mod probe;
 pub mod profile;
+pub mod shell;
 pub mod syscalls;
 pub mod trace;
+pub mod workload;

@@ -1,2 +1,7 @@
 //! The `unpriv` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    unpriv::cli::main()
+}

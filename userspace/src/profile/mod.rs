@@ -1,8 +1,14 @@
 //! What a workload needs: derived from traces by a pure function, never edited in place.
 
+mod derive;
+mod devices;
+pub mod rules;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+
+pub use self::{derive::derive, devices::is_base};
 
 use crate::{
     capability::Capability,
@@ -118,6 +124,8 @@ pub enum Warning {
         /// Why it makes no difference.
         reason: String,
     },
+    /// A program's file was gone before it could be looked at for capabilities and set-id bits.
+    FileUnread(String),
     /// The program reads its own capabilities and may behave otherwise with fewer.
     ReadsCapabilities(String),
     /// Anything else worth saying.

@@ -17,6 +17,7 @@ impl Trace {
             capabilities: super::Facts::default(),
             capability_sets: super::Facts::default(),
             devices: super::Facts::default(),
+            device_nodes: std::collections::BTreeMap::new(),
             failures: None,
         }
     }
@@ -30,6 +31,8 @@ impl Trace {
         for (path, program) in other.programs {
             let mine = self.programs.entry(path).or_default();
             mine.file_capabilities = mine.file_capabilities.take().max(program.file_capabilities);
+            mine.set_id |= program.set_id;
+            mine.unread |= program.unread;
         }
         for (abi, calls) in other.syscalls {
             let mine = self.syscalls.entry(abi).or_default();
@@ -43,6 +46,13 @@ impl Trace {
         self.capabilities.merge(other.capabilities);
         self.capability_sets.merge(other.capability_sets);
         self.devices.merge(other.devices);
+        for (device, node) in other.device_nodes {
+            let mine = self.device_nodes.entry(device).or_insert_with(|| node.clone());
+            // Of two names the smaller, whichever trace comes first.
+            if node < *mine {
+                *mine = node;
+            }
+        }
         self.failures = match (self.failures.take(), other.failures) {
             (Some(mut mine), Some(theirs)) => {
                 mine.merge(theirs);

@@ -38,6 +38,8 @@ pub struct Trace {
     pub capability_sets: Facts<CapabilitySetChange>,
     /// Device accesses: opens, mknod, mounts of block devices.
     pub devices: Facts<DeviceAccess>,
+    /// The host's nodes for those devices, by `c 10:229`.
+    pub device_nodes: BTreeMap<String, String>,
     /// Calls that failed with an errno that a denial gives. `None` when failures were not recorded.
     pub failures: Option<Facts<Failure>>,
 }
@@ -102,8 +104,8 @@ pub enum Loss {
     UntrackedProcess,
     /// The kernel skipped a program because it was already running on that processor.
     ProgramSkipped(String),
-    /// A file's capabilities could not be read.
-    FileCapabilitiesUnread(String),
+    /// A check of a capability that this build has no name for.
+    UnknownCapability(u8),
 }
 
 /// A program that the workload executed.
@@ -112,6 +114,10 @@ pub enum Loss {
 pub struct Program {
     /// `security.capability` of the file, when it has one that applies at execve.
     pub file_capabilities: Option<FileCapabilities>,
+    /// The file has the set-user-ID or set-group-ID bit.
+    pub set_id: bool,
+    /// The file was gone before it could be looked at: the two fields above may be wrong.
+    pub unread: bool,
 }
 
 /// `security.capability` of a file, `capabilities(7)`.
@@ -233,6 +239,8 @@ pub enum CapabilityRequest {
     },
     /// `PR_CAP_AMBIENT_RAISE`.
     AmbientRaise(Capability),
+    /// The program read its sets: capget or `PR_CAPBSET_READ`.
+    Read,
 }
 
 /// Block or character device.
@@ -291,6 +299,29 @@ pub struct Failure {
     pub syscall: String,
     /// Its errno, such as `EPERM`.
     pub errno: String,
+}
+
+impl Trace {
+    /// The host's node for a device, when it has one.
+    #[must_use]
+    pub fn device_node(&self, kind: DeviceType, major: u32, minor: u32) -> Option<String> {
+        self.device_nodes.get(&format!("{} {major}:{minor}", kind.letter())).cloned()
+    }
+}
+
+impl std::fmt::Display for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Interrupted => f.write_str("the recording was stopped before the workload ended"),
+            Self::StillRunning => f.write_str("processes of the workload still ran when the recording ended"),
+            Self::MapFull(map) => write!(f, "there were more {map} than the kernel map holds"),
+            Self::UntrackedProcess => f.write_str("a process of the workload could not be followed"),
+            Self::ProgramSkipped(program) => write!(f, "the kernel skipped the probe {program} at times"),
+            Self::UnknownCapability(number) => {
+                write!(f, "capability {number} was checked, which this version has no name for")
+            }
+        }
+    }
 }
 
 impl Access {

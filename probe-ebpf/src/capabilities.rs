@@ -1,0 +1,132 @@
+//! Capability checks, with whose credentials, for which namespace and from where in the kernel.
+
+use crate::{
+    maps::{ARGUMENTS, CAPABILITIES, TASKS, current, offset, read, sighted},
+    syscalls::argument,
+};
+use aya_ebpf::{
+    EbpfContext as _,
+    helpers::generated::{bpf_get_stack, bpf_task_pt_regs},
+    macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use probe_ebpf::{
+    ABIS, Argument, CALLERS, CREDENTIAL_ACCESS, CREDENTIAL_OTHER, CREDENTIAL_OVERRIDDEN, CREDENTIAL_OWN,
+    CapabilityKey, NAMESPACE_CHILD, NAMESPACE_OWN, NAMESPACE_OWNER, NO_SYSCALL, STAGE_WORKLOAD, SYSCALLS,
+    Task, status,
+};
+
+/// User namespaces nest to 32 levels (`create_user_ns`).
+const MAX_LEVELS: u32 = 33;
+
+#[btf_tracepoint(function = "cap_capable")]
+pub(crate) fn cap_capable(ctx: BtfTracePointContext) -> i32 {
+    let task = current();
+    let Some(state) = TASKS.get(task) else { return 0 };
+    if state.stage != STAGE_WORKLOAD {
+        return 0;
+    }
+    let task = task as u64;
+    let cred = ctx.arg::<u64>(0);
+    let target = ctx.arg::<u64>(1);
+    let granted = ctx.arg::<i32>(4) == 0;
+    let mut key = CapabilityKey {
+        capability: ctx.arg::<i32>(3) as u8,
+        granted: u8::from(granted),
+        credential: credential(task, cred),
+        namespace: NAMESPACE_OWN,
+        root: u8::from(read::<u32>(cred, offset!(cred_euid)) == 0),
+        has_argument: 0,
+        abi: state.abi as u16,
+        syscall: state.syscall,
+        program: state.program,
+        argument: 0,
+        callers: [0; CALLERS],
+    };
+    let home: u64 = read(cred, offset!(cred_user_ns));
+    if home != state.namespace {
+        key.namespace = NAMESPACE_CHILD;
+    } else if granted && target != home && owns(cred, home, target) {
+        key.namespace = NAMESPACE_OWNER;
+    }
+    choose_argument(state, cred, &mut key);
+    // SAFETY: the buffer is ours and of that size. On failure it stays zero: an unknown call site.
+    unsafe {
+        bpf_get_stack(ctx.as_ptr(), (&raw mut key.callers).cast(), (CALLERS * 8) as u32, 0);
+    }
+    sighted(&CAPABILITIES, &key, status::CAPABILITIES_FULL);
+    0
+}
+
+#[inline(always)]
+fn credential(task: u64, cred: u64) -> u8 {
+    let real: u64 = read(task, offset!(task_real_cred));
+    let subjective: u64 = read(task, offset!(task_cred));
+    if cred == real {
+        CREDENTIAL_OWN
+    } else if cred == subjective {
+        // access_override_creds (fs/open.c) marks its copy of the task's own credentials.
+        if read::<u32>(cred, offset!(cred_non_rcu)) != 0 { CREDENTIAL_ACCESS } else { CREDENTIAL_OVERRIDDEN }
+    } else {
+        CREDENTIAL_OTHER
+    }
+}
+
+/// Whether cap_capable_helper (security/commoncap.c) said yes because the user of `cred` owns
+/// `target` or one of its ancestors just below `home`.
+#[inline(always)]
+fn owns(cred: u64, home: u64, target: u64) -> bool {
+    let user: u32 = read(cred, offset!(cred_euid));
+    let mut namespace = target;
+    for _ in 0..MAX_LEVELS {
+        let parent: u64 = read(namespace, offset!(user_ns_parent));
+        if parent == 0 {
+            return false;
+        }
+        if parent == home {
+            return read::<u32>(namespace, offset!(user_ns_owner)) == user;
+        }
+        namespace = parent;
+    }
+    false
+}
+
+#[inline(always)]
+fn choose_argument(state: &Task, cred: u64, key: &mut CapabilityKey) {
+    if state.syscall == NO_SYSCALL || state.syscall as usize >= SYSCALLS || state.abi as usize >= ABIS {
+        return;
+    }
+    let Some(table) = ARGUMENTS.get(0) else { return };
+    let index = state.abi as usize * SYSCALLS + state.syscall as usize;
+    // SAFETY: `index` is within the table, by the bounds above.
+    let choice = unsafe { *table.as_ptr().add(index) };
+    if choice == Argument::None as u8 {
+        return;
+    }
+    // SAFETY: the running task.
+    let regs = unsafe { bpf_task_pt_regs(current()) } as u64;
+    key.has_argument = 1;
+    if choice == Argument::First as u8 {
+        key.argument = argument(regs, state.abi, 0);
+    } else if choice == Argument::Second as u8 {
+        key.argument = argument(regs, state.abi, 1);
+    } else if choice == Argument::Third as u8 {
+        key.argument = argument(regs, state.abi, 2);
+    } else if choice == Argument::SecondAndThird as u8 {
+        key.argument = argument(regs, state.abi, 1) << 32 | argument(regs, state.abi, 2) & 0xffff_ffff;
+    } else {
+        let wanted = argument(regs, state.abi, 0) as u32;
+        let same = if choice == Argument::SameUser as u8 {
+            read::<u32>(cred, offset!(cred_uid)) == wanted
+                && read::<u32>(cred, offset!(cred_suid)) == wanted
+                && read::<u32>(cred, offset!(cred_euid)) == wanted
+                && read::<u32>(cred, offset!(cred_fsuid)) == wanted
+        } else {
+            read::<u32>(cred, offset!(cred_gid)) == wanted
+                && read::<u32>(cred, offset!(cred_sgid)) == wanted
+                && read::<u32>(cred, offset!(cred_egid)) == wanted
+                && read::<u32>(cred, offset!(cred_fsgid)) == wanted
+        };
+        key.argument = u64::from(same);
+    }
+}

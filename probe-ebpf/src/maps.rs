@@ -1,0 +1,176 @@
+//! The maps, and the small operations every program needs.
+
+use aya_ebpf::{
+    bindings::{BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, task_struct},
+    btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
+    helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel, generated::bpf_task_storage_get},
+    macros::btf_map,
+};
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+use probe_ebpf::{
+    ABIS, CapabilityKey, CapabilitySetKey, Container, Counts, DeviceKey, ExecEvent, FailureKey, Offsets,
+    PROGRAMS, ProgramPath, SYSCALLS, Seen, Task, status,
+};
+
+/// `BPF_MAP_TYPE_TASK_STORAGE`, which aya-ebpf has no type for.
+#[repr(C)]
+pub(crate) struct TaskStorage<T> {
+    r#type: *const [i32; 29],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
+}
+
+// SAFETY: the fields are placeholders for the loader; nothing reads them.
+unsafe impl<T> Sync for TaskStorage<T> {}
+
+impl<T> TaskStorage<T> {
+    const fn new() -> Self {
+        use core::ptr::null;
+        Self { r#type: null(), key: null(), value: null(), max_entries: null(), map_flags: null() }
+    }
+
+    /// The task's value, when it has one.
+    #[inline(always)]
+    pub(crate) fn get(&self, task: *mut task_struct) -> Option<&'static mut T> {
+        let map = core::ptr::from_ref(self).cast_mut().cast();
+        // SAFETY: the kernel checks both pointers; the value lives as long as the task, and only the
+        // task itself and its creator (before it runs) write to it.
+        unsafe { bpf_task_storage_get(map, task.cast(), core::ptr::null_mut(), 0).cast::<T>().as_mut() }
+    }
+
+    /// The task's value, made from `initial` when it has none.
+    #[inline(always)]
+    pub(crate) fn get_or_insert(&self, task: *mut task_struct, initial: &mut T) -> Option<&'static mut T> {
+        let map = core::ptr::from_ref(self).cast_mut().cast();
+        let flags = u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE);
+        // SAFETY: as in `get`.
+        unsafe {
+            bpf_task_storage_get(map, task.cast(), core::ptr::from_mut(initial).cast(), flags)
+                .cast::<T>()
+                .as_mut()
+        }
+    }
+}
+
+#[btf_map]
+pub(crate) static TASKS: TaskStorage<Task> = TaskStorage::new();
+#[btf_map]
+pub(crate) static SEEN: Array<Seen, { PROGRAMS }> = Array::new();
+#[btf_map]
+pub(crate) static COUNTS: PerCpuArray<Counts, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static PATHS: HashMap<ProgramPath, u32, { PROGRAMS }> = HashMap::new();
+#[btf_map]
+pub(crate) static PATH_SCRATCH: PerCpuArray<ProgramPath, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static CAPABILITIES: HashMap<CapabilityKey, u64, 8192> = HashMap::new();
+#[btf_map]
+pub(crate) static ARGUMENTS: Array<[u8; ABIS * SYSCALLS], 1> = Array::new();
+#[btf_map]
+pub(crate) static CAPABILITY_SETS: HashMap<CapabilitySetKey, u64, 1024> = HashMap::new();
+#[btf_map]
+pub(crate) static DEVICES: HashMap<DeviceKey, u64, 4096> = HashMap::new();
+#[btf_map]
+pub(crate) static FAILURES: HashMap<FailureKey, u64, 8192> = HashMap::new();
+#[btf_map]
+pub(crate) static CONTAINER: Array<Container, 1> = Array::new();
+#[btf_map]
+pub(crate) static CGROUPS: HashMap<u64, u32, 1024> = HashMap::new();
+#[btf_map]
+pub(crate) static STATUS: Array<u64, { status::LENGTH as usize }> = Array::new();
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<ExecEvent, 65536> = RingBuf::new();
+
+/// Filled in by userspace before load; read-only and frozen, so the verifier knows the numbers.
+#[unsafe(no_mangle)]
+static OFFSETS: Offsets = Offsets {
+    task_status: 0,
+    task_real_cred: 0,
+    task_cred: 0,
+    task_nsproxy: 0,
+    task_cgroups: 0,
+    nsproxy_mnt_ns: 0,
+    css_set_dfl_cgrp: 0,
+    cgroup_kn: 0,
+    kernfs_node_name: 0,
+    kernfs_node_parent: 0,
+    cred_uid: 0,
+    cred_suid: 0,
+    cred_euid: 0,
+    cred_fsuid: 0,
+    cred_gid: 0,
+    cred_sgid: 0,
+    cred_egid: 0,
+    cred_fsgid: 0,
+    cred_user_ns: 0,
+    cred_non_rcu: 0,
+    user_ns_parent: 0,
+    user_ns_owner: 0,
+    binprm_filename: 0,
+    regs_native: [0; 3],
+    regs_compat: [0; 3],
+    regs_syscall: 0,
+};
+
+/// One field of [`OFFSETS`], read so that the compiler cannot fold in the zero above.
+macro_rules! offset {
+    ($($field:tt)+) => {
+        $crate::maps::fixed(&$crate::maps::offsets().$($field)+) as usize
+    };
+}
+pub(crate) use offset;
+
+/// Reads a number that the loader filled in.
+#[inline(always)]
+pub(crate) fn fixed(number: &u32) -> u32 {
+    // SAFETY: a reference is readable.
+    unsafe { core::ptr::read_volatile(number) }
+}
+
+/// The table behind [`offset!`].
+#[inline(always)]
+pub(crate) fn offsets() -> &'static Offsets {
+    &OFFSETS
+}
+
+/// The running task.
+#[inline(always)]
+pub(crate) fn current() -> *mut task_struct {
+    // SAFETY: takes no argument, cannot fail.
+    unsafe { bpf_get_current_task_btf() }
+}
+
+/// Reads a `T` at `base + offset` in kernel memory; zero when it cannot be read.
+#[inline(always)]
+pub(crate) fn read<T: Copy + Default>(base: u64, offset: usize) -> T {
+    // SAFETY: the helper checks the address.
+    unsafe { bpf_probe_read_kernel((base as usize + offset) as *const T) }.unwrap_or_default()
+}
+
+/// Adds to a status counter.
+#[inline(always)]
+pub(crate) fn count(index: u32) {
+    if let Some(counter) = STATUS.get_ptr_mut(index) {
+        add(counter);
+    }
+}
+
+/// Adds one, atomically; what it was before.
+#[inline(always)]
+pub(crate) fn add(counter: *mut u64) -> u64 {
+    // SAFETY: map values are aligned to eight bytes and live as long as the program. `AtomicU64` has
+    // no `fetch_add` for this target, though the instruction set does.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) }
+}
+
+/// Counts one sighting of a fact; a full map is counted in `full`.
+#[inline(always)]
+pub(crate) fn sighted<K, const N: usize>(map: &HashMap<K, u64, N>, key: &K, full: u32) {
+    if let Some(seen) = map.get_ptr_mut(key) {
+        add(seen);
+    } else if map.insert(key, &1, 0).is_err() {
+        count(full);
+    }
+}

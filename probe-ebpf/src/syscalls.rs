@@ -1,0 +1,188 @@
+//! Which system calls the workload makes, which fail, and what it asks of its capability sets.
+
+use crate::maps::{CAPABILITY_SETS, COUNTS, FAILURES, SEEN, TASKS, current, offset, sighted};
+use aya_ebpf::{
+    bindings::task_struct, helpers::bpf_probe_read_user, macros::btf_tracepoint,
+    programs::BtfTracePointContext,
+};
+use probe_ebpf::{
+    ABIS, CapabilitySetKey, FailureKey, PROGRAM_RUNTIME, PROGRAMS, SET_AMBIENT_RAISE, SET_CAPSET, SET_READ,
+    STAGE_WORKLOAD, SYSCALLS, TASK_FILTERED, TASK_READ_CAPABILITIES, Task, status,
+};
+
+/// `TS_COMPAT` of `thread_info.status`: the call came by a 32-bit entry (arch/x86/include/asm/thread_info.h).
+const TS_COMPAT: u32 = 2;
+/// `__X32_SYSCALL_BIT`.
+const X32_BIT: u64 = 0x4000_0000;
+
+const NATIVE: u32 = 0;
+const COMPAT: u32 = 1;
+const X32: u32 = 2;
+
+/// ABI and number of the call that `id` names.
+#[inline(always)]
+fn identify(task: *mut task_struct, id: u64) -> (u32, u32) {
+    // SAFETY: `task` is the running task; a plain load through a BTF pointer cannot fault.
+    let status = unsafe { task.byte_add(offset!(task_status)).cast::<u32>().read_volatile() };
+    if status & TS_COMPAT != 0 {
+        (COMPAT, id as u32)
+    } else if id & X32_BIT != 0 {
+        (X32, (id & !X32_BIT) as u32)
+    } else {
+        (NATIVE, id as u32)
+    }
+}
+
+#[btf_tracepoint(function = "sys_enter")]
+pub(crate) fn sys_enter(ctx: BtfTracePointContext) -> i32 {
+    let task = current();
+    let Some(state) = TASKS.get(task) else { return 0 };
+    let (abi, number) = identify(task, ctx.arg::<u64>(1));
+    state.abi = abi;
+    state.syscall = number;
+    if state.stage == STAGE_WORKLOAD {
+        mark(state.program, abi, number);
+        if is_capability_call(abi, number) {
+            capability_sets(state, ctx.arg::<u64>(0), abi, number);
+        }
+    } else {
+        runtime_call(state, ctx.arg::<u64>(0), abi, number);
+    }
+    0
+}
+
+#[inline(always)]
+fn mark(program: u32, abi: u32, number: u32) {
+    // A number that no kernel has fails with ENOSYS under any profile: nothing to record.
+    if number as usize >= SYSCALLS || abi as usize >= ABIS || program as usize >= PROGRAMS {
+        return;
+    }
+    let index = abi as usize * SYSCALLS + number as usize;
+    if let Some(seen) = SEEN.get_ptr_mut(program) {
+        // SAFETY: `index` is within the value, by the bounds above.
+        let byte = unsafe { &mut *seen.cast::<u8>().add(index) };
+        if *byte == 0 {
+            *byte = 1;
+        }
+    }
+    if let Some(counts) = COUNTS.get_ptr_mut(0) {
+        // SAFETY: as above. Only this processor writes here, and a system call does not nest.
+        unsafe { *counts.cast::<u64>().add(index) += 1 };
+    }
+}
+
+/// The runtime's calls count from the one that loads a seccomp filter, which itself ran before it.
+#[inline(always)]
+fn runtime_call(state: &mut Task, regs: u64, abi: u32, number: u32) {
+    const SECCOMP: u32 = 317;
+    const SECCOMP_SET_MODE_FILTER: u64 = 1;
+    const PRCTL: u32 = 157;
+    const PR_SET_SECCOMP: u64 = 22;
+    if abi != NATIVE {
+        return;
+    }
+    if state.flags & TASK_FILTERED != 0 {
+        mark(PROGRAM_RUNTIME, abi, number);
+    } else if (number == SECCOMP && argument(regs, abi, 0) == SECCOMP_SET_MODE_FILTER)
+        || (number == PRCTL && argument(regs, abi, 0) == PR_SET_SECCOMP)
+    {
+        state.flags |= TASK_FILTERED;
+    }
+}
+
+/// An argument of the call whose registers these are, 0 to 2.
+#[inline(always)]
+pub(crate) fn argument(regs: u64, abi: u32, index: usize) -> u64 {
+    if abi == COMPAT {
+        u64::from(crate::maps::read::<u64>(regs, offset!(regs_compat[index])) as u32)
+    } else {
+        crate::maps::read(regs, offset!(regs_native[index]))
+    }
+}
+
+const CAPGET: u32 = 125;
+const CAPSET: u32 = 126;
+const PRCTL: u32 = 157;
+const CAPGET_COMPAT: u32 = 184;
+const CAPSET_COMPAT: u32 = 185;
+const PRCTL_COMPAT: u32 = 172;
+
+#[inline(always)]
+fn is_capability_call(abi: u32, number: u32) -> bool {
+    if abi == COMPAT {
+        matches!(number, CAPGET_COMPAT | CAPSET_COMPAT | PRCTL_COMPAT)
+    } else {
+        matches!(number, CAPGET | CAPSET | PRCTL)
+    }
+}
+
+#[inline(never)]
+fn capability_sets(state: &mut Task, regs: u64, abi: u32, number: u32) -> u32 {
+    const PR_CAPBSET_READ: u64 = 23;
+    const PR_CAP_AMBIENT: u64 = 47;
+    const PR_CAP_AMBIENT_RAISE: u64 = 2;
+    let mut key = CapabilitySetKey {
+        kind: SET_READ,
+        program: state.program,
+        effective: 0,
+        permitted: 0,
+        inheritable: 0,
+        derived: 0,
+    };
+    match number {
+        CAPGET | CAPGET_COMPAT => {
+            // With no place for the answer it only asks for the ABI's version.
+            if argument(regs, abi, 1) == 0 {
+                return 0;
+            }
+            state.flags |= TASK_READ_CAPABILITIES;
+        }
+        CAPSET | CAPSET_COMPAT => {
+            // struct __user_cap_data_struct[2]: effective, permitted, inheritable; low word first.
+            let data = argument(regs, abi, 1) as *const [u32; 6];
+            // SAFETY: the helper checks the address.
+            let Ok(words) = (unsafe { bpf_probe_read_user(data) }) else { return 0 };
+            key.kind = SET_CAPSET;
+            key.effective = u64::from(words[0]) | u64::from(words[3]) << 32;
+            key.permitted = u64::from(words[1]) | u64::from(words[4]) << 32;
+            key.inheritable = u64::from(words[2]) | u64::from(words[5]) << 32;
+            key.derived = u64::from(state.flags & TASK_READ_CAPABILITIES != 0);
+        }
+        _ => match argument(regs, abi, 0) {
+            PR_CAPBSET_READ => {}
+            PR_CAP_AMBIENT if argument(regs, abi, 1) == PR_CAP_AMBIENT_RAISE => {
+                key.kind = SET_AMBIENT_RAISE;
+                key.effective = 1 << (argument(regs, abi, 2) & 63);
+            }
+            _ => return 0,
+        },
+    }
+    sighted(&CAPABILITY_SETS, &key, status::CAPABILITY_SETS_FULL);
+    0
+}
+
+#[btf_tracepoint(function = "sys_exit")]
+pub(crate) fn sys_exit(ctx: BtfTracePointContext) -> i32 {
+    const EPERM: i64 = -1;
+    const ENXIO: i64 = -6;
+    const EACCES: i64 = -13;
+    const ENODEV: i64 = -19;
+    const EROFS: i64 = -30;
+    const ENOSYS: i64 = -38;
+    let result = ctx.arg::<i64>(1);
+    if !(-4095..0).contains(&result) {
+        return 0;
+    }
+    if !matches!(result, EPERM | ENXIO | EACCES | ENODEV | EROFS | ENOSYS) {
+        return 0;
+    }
+    let task = current();
+    let Some(state) = TASKS.get(task) else { return 0 };
+    // A call that seccomp denied never passed sys_enter: read its number from the registers.
+    let id: u64 = crate::maps::read(ctx.arg::<u64>(0), offset!(regs_syscall));
+    let (abi, syscall) = identify(task, id);
+    let program = if state.stage == STAGE_WORKLOAD { state.program } else { PROGRAM_RUNTIME };
+    let key = FailureKey { program, syscall, abi, errno: -result as u32 };
+    sighted(&FAILURES, &key, status::FAILURES_FULL);
+    0
+}

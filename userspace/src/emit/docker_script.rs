@@ -1,0 +1,100 @@
+//! `run.sh`: a rewritten line as a script that finds its seccomp profile beside itself.
+
+use crate::{shell::quote_word, workload::docker_cli::DockerRun};
+
+/// The script, one option a line. The option `seccomp=SECCOMP` becomes the file of that name in the script's
+/// own directory, so that the bundle can be moved.
+#[must_use]
+pub fn run_script(run: &DockerRun, seccomp: &str) -> Vec<u8> {
+    let quoted = |words: &[String]| words.iter().map(|word| quote_word(word)).collect::<Vec<_>>().join(" ");
+    let mut command = run.engine_command();
+    command.extend(run.subcommand.iter().cloned());
+    let mut lines = vec![format!("exec {}", quoted(&command))];
+    let ours = format!("seccomp={seccomp}");
+    let file = quote_word(seccomp.rsplit('/').next().unwrap_or(seccomp));
+    for words in run.option_lines() {
+        lines.push(match &words[..] {
+            [option, value] if option == "--security-opt" && *value == ours => {
+                format!("--security-opt \"seccomp=$dir\"/{file}")
+            }
+            words => quoted(words),
+        });
+    }
+    lines.push(quoted(&run.image_and_command()));
+    let script = format!(
+        "#!/bin/sh\n\
+         # Written by unpriv: the recorded command without --privileged, with what the recording used.\n\
+         dir=$(CDPATH= cd -- \"$(dirname -- \"$0\")\" && pwd) || exit\n\
+         {}\n",
+        lines.join(" \\\n  ")
+    );
+    script.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, process::Command};
+
+    use super::*;
+
+    #[test]
+    fn the_script_passes_every_argument_on_and_finds_its_profile() {
+        let directory = tempfile::tempdir().unwrap();
+        // A client that prints its arguments.
+        let bundle = directory.path().join("my 'bundle' $x");
+        fs::create_dir(&bundle).unwrap();
+        let client = directory.path().join("docker");
+        fs::write(&client, "#!/bin/sh\nprintf '%s\\0' \"$@\"\n").unwrap();
+        Command::new("chmod").arg("+x").arg(&client).status().unwrap();
+        let client = client.to_str().unwrap();
+        let line = [
+            client,
+            "-H",
+            "x y",
+            "run",
+            "-it",
+            "-e",
+            "A=\nb'$(id)\\",
+            "--security-opt",
+            "seccomp=out/s p.json",
+            "--name=--",
+            "--",
+            "image",
+            "sh",
+            "-c",
+            "echo \"$0\" `id` \u{1b}[2J\n# x\\",
+        ];
+        let line: Vec<String> = line.map(str::to_owned).to_vec();
+        let run = DockerRun::parse(&line).unwrap();
+        let script = bundle.join("run.sh");
+        fs::write(&script, run_script(&run, "out/s p.json")).unwrap();
+        for start in [directory.path(), &bundle] {
+            let output = Command::new("sh").arg(&script).current_dir(start).output().unwrap();
+            let mut expected = line[1..].to_vec();
+            expected[7] = format!("seccomp={}/s p.json", bundle.to_str().unwrap());
+            let expected: Vec<u8> =
+                expected.iter().flat_map(|word| [word.as_bytes(), b"\0"].concat()).collect();
+            assert_eq!(String::from_utf8(output.stdout).unwrap(), String::from_utf8(expected).unwrap());
+        }
+    }
+
+    #[test]
+    fn the_script_has_one_option_a_line() {
+        let line = "docker run -it --rm --cap-drop=ALL --cap-add=NET_ADMIN -v /a:/b --security-opt seccomp=o/seccomp.json i sh";
+        let run = DockerRun::parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>()).unwrap();
+        let script = String::from_utf8(run_script(&run, "o/seccomp.json")).unwrap();
+        assert_eq!(
+            script.lines().skip(3).collect::<Vec<_>>(),
+            [
+                "exec docker run \\",
+                "  -it \\",
+                "  --rm \\",
+                "  --cap-drop=ALL \\",
+                "  --cap-add=NET_ADMIN \\",
+                "  -v /a:/b \\",
+                "  --security-opt \"seccomp=$dir\"/seccomp.json \\",
+                "  i sh"
+            ]
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! What a person should know before relying on a rewritten `docker run`.
+
+use std::fmt;
+
+use crate::{capability::Capability, profile, shell::printable};
+
+/// One thing to know. Printed once and kept in the output.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Warning {
+    /// The engine has no name for the needed capability, so a broader one stands in for it.
+    Broader {
+        /// What is needed.
+        needed: Capability,
+        /// What is granted.
+        granted: Capability,
+        /// Version of the engine.
+        version: String,
+    },
+    /// The engine has no name for the needed capability, and no other stands in for it.
+    UnknownCapability {
+        /// What is needed.
+        needed: Capability,
+        /// Version of the engine.
+        version: String,
+    },
+    /// Capabilities are needed, but the container starts as this user, who gets none.
+    NonRoot(String),
+    /// `AppArmor` is turned off, and why.
+    AppArmorOff(String),
+    /// A `--device` that the recording did not use was dropped.
+    UnusedDevice(String),
+    /// A `--device` that names no path could not be matched with the recording and stays as it was.
+    UncheckedDevice(String),
+    /// A device is allowed by number only: docker cannot take its path.
+    DeviceWithoutNode(String),
+    /// A path that is needed writable stays read-only: docker has no narrow option for it.
+    StaysReadOnly(String),
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Broader { needed, granted, version } => write!(
+                f,
+                "docker {} does not know {needed}: {granted} stands in for it, which is far broader; docker 23 or newer takes the narrow one",
+                printable(version)
+            ),
+            Self::UnknownCapability { needed, version } => {
+                write!(
+                    f,
+                    "docker {} does not know {needed} and will refuse it: use a newer docker",
+                    printable(version)
+                )
+            }
+            Self::NonRoot(user) => write!(
+                f,
+                "the container starts as user `{}`, to whom docker gives no capability: only a set-user-id program or one with file capabilities can use those in this line",
+                printable(user)
+            ),
+            Self::AppArmorOff(reason) => write!(
+                f,
+                "AppArmor is off (apparmor=unconfined), as the profile docker-default denies what was used: {}; a profile of your own keeps it on",
+                printable(reason)
+            ),
+            Self::UnusedDevice(device) => {
+                write!(f, "--device {} was not used in the recording and is left out", printable(device))
+            }
+            Self::UncheckedDevice(device) => {
+                write!(f, "--device {} is no device path and stays as it was, unchecked", printable(device))
+            }
+            Self::DeviceWithoutNode(path) => write!(
+                f,
+                "docker cannot take the device path {}: the device is allowed by number, and the container has to bring the node",
+                printable(path)
+            ),
+            Self::StaysReadOnly(path) => write!(
+                f,
+                "{} was written, and docker has no narrow option that makes it writable: bind mount what is needed",
+                printable(path)
+            ),
+        }
+    }
+}
+
+impl From<Warning> for profile::Warning {
+    fn from(warning: Warning) -> Self {
+        Self::Note(warning.to_string())
+    }
+}

@@ -1,0 +1,377 @@
+//! From the maps' bytes to the facts of a trace.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::{AsFd as _, AsRawFd as _},
+};
+
+use anyhow::{Result, anyhow};
+use aya::{
+    Pod,
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
+};
+use probe_ebpf::{
+    ABIS, CREDENTIAL_ACCESS, CREDENTIAL_OVERRIDDEN, CREDENTIAL_OWN, CapabilityKey, CapabilitySetKey, Counts,
+    DeviceKey, ExecEvent, FailureKey, NAMESPACE_CHILD, NAMESPACE_OWNER, NO_SYSCALL, PROGRAM_OTHER,
+    PROGRAM_RUNTIME, ProgramPath, SET_AMBIENT_RAISE, SET_CAPSET, SYSCALLS, Seen, status,
+};
+
+use super::{load::Probe, symbols};
+use crate::{
+    capability::Capability,
+    errno,
+    syscalls::Abi,
+    trace::{
+        Access, Argument, CapabilityCheck, CapabilityRequest, CapabilitySetChange, Credential, DeviceAccess,
+        DeviceType, Failure, Loss, Namespace, Program, SyscallUse, Trace,
+    },
+};
+
+/// What evidence calls the programs beyond the ones that can be told apart.
+const OTHER_PROGRAMS: &str = "(other programs)";
+/// What evidence calls the OCI runtime or launcher.
+const RUNTIME: &str = "(container runtime)";
+
+macro_rules! plain {
+    ($($wrapper:ident($inner:ty)),+ $(,)?) => {$(
+        #[derive(Clone, Copy)]
+        #[repr(transparent)]
+        struct $wrapper($inner);
+        // SAFETY: whole numbers and arrays of them; the layout has no padding (sizes are asserted in probe-ebpf).
+        unsafe impl Pod for $wrapper {}
+    )+};
+}
+plain!(
+    PlainSeen(Seen),
+    PlainCounts(Counts),
+    PlainPath(ProgramPath),
+    PlainCapability(CapabilityKey),
+    PlainCapabilitySet(CapabilitySetKey),
+    PlainDevice(DeviceKey),
+    PlainFailure(FailureKey),
+);
+
+/// A program that started for the first time.
+#[derive(Clone, Copy, Debug)]
+pub struct ExecutedProgram {
+    /// Its process, in the initial pid namespace; it may be gone already.
+    pub pid: u32,
+    /// Its index.
+    pub program: u32,
+}
+
+/// What the kernel side saw.
+#[derive(Debug)]
+pub struct Recording {
+    /// The facts, without the run that they belong to.
+    pub trace: Trace,
+    /// Programs by their index.
+    pub programs: BTreeMap<u32, String>,
+}
+
+impl Probe {
+    /// The programs that started since the last call.
+    ///
+    /// # Errors
+    ///
+    /// When the object has no such map.
+    pub fn executed(&mut self) -> Result<Vec<ExecutedProgram>> {
+        let map = self.ebpf.map_mut("EVENTS").ok_or_else(|| anyhow!("the object has no EVENTS"))?;
+        let mut ring = RingBuf::try_from(map)?;
+        let mut events = Vec::new();
+        while let Some(item) = ring.next() {
+            let word = |index: usize| -> Option<u32> {
+                Some(u32::from_ne_bytes(item.get(index * 4..index * 4 + 4)?.try_into().ok()?))
+            };
+            const { assert!(size_of::<ExecEvent>() == 8) };
+            if let (Some(pid), Some(program)) = (word(0), word(1)) {
+                events.push(ExecutedProgram { pid, program });
+            }
+        }
+        Ok(events)
+    }
+
+    /// Tasks of the workload that are alive.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read.
+    pub fn alive(&self) -> Result<u64> {
+        let status = self.status()?;
+        Ok(status[status::STARTED as usize].saturating_sub(status[status::ENDED as usize]))
+    }
+
+    /// Everything that was recorded so far.
+    ///
+    /// # Errors
+    ///
+    /// When a map cannot be read.
+    pub fn recording(&self) -> Result<Recording> {
+        let mut trace = Trace::empty();
+        let programs = self.programs()?;
+        let names = Names { programs: &programs };
+        self.read_syscalls(&names, &mut trace)?;
+        self.read_capabilities(&names, &mut trace)?;
+        self.read_capability_sets(&names, &mut trace)?;
+        self.read_devices(&names, &mut trace)?;
+        if self.hooks().contains("tp_btf/sys_exit") {
+            self.read_failures(&names, &mut trace)?;
+        }
+        self.read_losses(&mut trace)?;
+        trace.programs = programs.values().map(|path| (path.clone(), Program::default())).collect();
+        trace.complete = trace.lost.is_empty();
+        Ok(Recording { trace, programs })
+    }
+
+    fn hash<K: Pod, V: Pod>(&self, name: &str) -> Result<HashMap<&aya::maps::MapData, K, V>> {
+        let map = self.ebpf.map(name).ok_or_else(|| anyhow!("the object has no {name}"))?;
+        Ok(HashMap::try_from(map)?)
+    }
+
+    fn array<V: Pod>(&self, name: &str) -> Result<Array<&aya::maps::MapData, V>> {
+        let map = self.ebpf.map(name).ok_or_else(|| anyhow!("the object has no {name}"))?;
+        Ok(Array::try_from(map)?)
+    }
+
+    fn status(&self) -> Result<[u64; status::LENGTH as usize]> {
+        let map = self.array::<u64>("STATUS")?;
+        let mut values = [0; status::LENGTH as usize];
+        for (index, value) in (0..).zip(&mut values) {
+            *value = map.get(&index, 0)?;
+        }
+        Ok(values)
+    }
+
+    fn programs(&self) -> Result<BTreeMap<u32, String>> {
+        let mut programs = BTreeMap::new();
+        for entry in self.hash::<PlainPath, u32>("PATHS")?.iter() {
+            let (PlainPath(path), index) = entry?;
+            let end = path.bytes.iter().position(|&byte| byte == 0).unwrap_or(path.bytes.len());
+            programs.insert(index, String::from_utf8_lossy(&path.bytes[..end]).into_owned());
+        }
+        Ok(programs)
+    }
+
+    fn read_syscalls(&self, names: &Names<'_>, trace: &mut Trace) -> Result<()> {
+        let seen = self.array::<PlainSeen>("SEEN")?;
+        let map = self.ebpf.map("COUNTS").ok_or_else(|| anyhow!("the object has no COUNTS"))?;
+        let counts = PerCpuArray::<_, PlainCounts>::try_from(map)?.get(&0, 0)?;
+        let indices = names.programs.keys().copied().chain([PROGRAM_OTHER, PROGRAM_RUNTIME]);
+        for program in indices {
+            let PlainSeen(calls) = seen.get(&program, 0)?;
+            for (abi, number) in marked(&calls) {
+                let name = Abi::ALL[abi].display_name(u32::try_from(number)?);
+                if program == PROGRAM_RUNTIME {
+                    trace.runtime_syscalls.insert(name);
+                    continue;
+                }
+                let uses: &mut SyscallUse =
+                    trace.syscalls.entry(Abi::ALL[abi]).or_default().entry(name).or_default();
+                uses.count = counts.iter().map(|PlainCounts(cpu)| cpu.calls[abi][number]).sum();
+                uses.programs.insert(names.program(program));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_capabilities(&self, names: &Names<'_>, trace: &mut Trace) -> Result<()> {
+        let mut checks = Vec::new();
+        for entry in self.hash::<PlainCapability, u64>("CAPABILITIES")?.iter() {
+            let (PlainCapability(key), count) = entry?;
+            checks.push((key, count));
+        }
+        let addresses: BTreeSet<u64> =
+            checks.iter().flat_map(|(key, _)| key.callers).filter(|&address| address != 0).collect();
+        let symbols = symbols::resolve(&addresses);
+        for (key, count) in checks {
+            // A capability that this build has no name for cannot be granted by name either.
+            let Some(capability) = Capability::from_number(key.capability) else {
+                trace.lost.insert(Loss::UnknownCapability(key.capability));
+                continue;
+            };
+            let (abi, syscall) = names.syscall(u32::from(key.abi), key.syscall);
+            let check = CapabilityCheck {
+                capability,
+                granted: key.granted == 1,
+                credential: match key.credential {
+                    CREDENTIAL_OWN => Credential::Own,
+                    CREDENTIAL_ACCESS => Credential::Access,
+                    CREDENTIAL_OVERRIDDEN => Credential::Overridden,
+                    _ => Credential::Other,
+                },
+                namespace: match key.namespace {
+                    NAMESPACE_CHILD => Namespace::Child,
+                    NAMESPACE_OWNER => Namespace::Owner,
+                    _ => Namespace::Own,
+                },
+                root: key.root == 1,
+                program: names.program(key.program),
+                argument: (key.has_argument == 1)
+                    .then(|| argument(syscall.as_deref(), key.argument))
+                    .flatten(),
+                abi,
+                syscall,
+                call_site: call_site(&key, &symbols),
+            };
+            trace.capabilities.add(check, count);
+        }
+        Ok(())
+    }
+
+    fn read_capability_sets(&self, names: &Names<'_>, trace: &mut Trace) -> Result<()> {
+        for entry in self.hash::<PlainCapabilitySet, u64>("CAPABILITY_SETS")?.iter() {
+            let (PlainCapabilitySet(key), count) = entry?;
+            let request = match key.kind {
+                SET_CAPSET => CapabilityRequest::Set {
+                    effective: Capability::from_bits(key.effective),
+                    permitted: Capability::from_bits(key.permitted),
+                    inheritable: Capability::from_bits(key.inheritable),
+                    derived: key.derived == 1,
+                },
+                SET_AMBIENT_RAISE => match Capability::from_bits(key.effective).pop_first() {
+                    Some(capability) => CapabilityRequest::AmbientRaise(capability),
+                    None => continue,
+                },
+                _ => CapabilityRequest::Read,
+            };
+            trace
+                .capability_sets
+                .add(CapabilitySetChange { program: names.program(key.program), request }, count);
+        }
+        Ok(())
+    }
+
+    fn read_devices(&self, names: &Names<'_>, trace: &mut Trace) -> Result<()> {
+        const BLOCK: u32 = 1;
+        const MKNOD: u32 = 1;
+        const READ: u32 = 2;
+        const WRITE: u32 = 4;
+        for entry in self.hash::<PlainDevice, u64>("DEVICES")?.iter() {
+            let (PlainDevice(key), count) = entry?;
+            let (abi, syscall) = names.syscall(key.abi, key.syscall);
+            let access = DeviceAccess {
+                kind: if key.kind == BLOCK { DeviceType::Block } else { DeviceType::Character },
+                major: key.major,
+                minor: key.minor,
+                access: Access {
+                    read: key.access & READ != 0,
+                    write: key.access & WRITE != 0,
+                    mknod: key.access & MKNOD != 0,
+                },
+                program: names.program(key.program),
+                abi,
+                syscall,
+            };
+            trace.devices.add(access, count);
+        }
+        Ok(())
+    }
+
+    fn read_failures(&self, names: &Names<'_>, trace: &mut Trace) -> Result<()> {
+        let mut failures = crate::trace::Facts::default();
+        for entry in self.hash::<PlainFailure, u64>("FAILURES")?.iter() {
+            let (PlainFailure(key), count) = entry?;
+            let (abi, Some(syscall)) = names.syscall(key.abi, key.syscall) else { continue };
+            failures.add(
+                Failure { program: names.program(key.program), abi, syscall, errno: errno::name(key.errno) },
+                count,
+            );
+        }
+        trace.failures = Some(failures);
+        Ok(())
+    }
+
+    fn read_losses(&self, trace: &mut Trace) -> Result<()> {
+        let status = self.status()?;
+        for (index, map) in [
+            (status::CAPABILITIES_FULL, "capabilities"),
+            (status::DEVICES_FULL, "devices"),
+            (status::CAPABILITY_SETS_FULL, "capability_sets"),
+            (status::FAILURES_FULL, "failures"),
+        ] {
+            if status[index as usize] != 0 {
+                trace.lost.insert(Loss::MapFull(map.to_owned()));
+            }
+        }
+        if status[status::UNTRACKED as usize] != 0 {
+            trace.lost.insert(Loss::UntrackedProcess);
+        }
+        for (name, program) in self.ebpf.programs() {
+            let Ok(fd) = program.fd() else { continue };
+            if recursion_misses(fd.as_fd().as_raw_fd()) != 0 {
+                trace.lost.insert(Loss::ProgramSkipped(name.to_owned()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How often the kernel skipped a program because it was already running on that processor
+/// (`bpf_prog_show_fdinfo`; Linux 5.12).
+fn recursion_misses(fd: i32) -> u64 {
+    let Ok(text) = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")) else { return 0 };
+    text.lines()
+        .find_map(|line| line.strip_prefix("recursion_misses:"))
+        .and_then(|count| count.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+fn marked(seen: &Seen) -> impl Iterator<Item = (usize, usize)> {
+    (0..ABIS).flat_map(move |abi| {
+        (0..SYSCALLS).filter(move |&number| seen.calls[abi][number] != 0).map(move |number| (abi, number))
+    })
+}
+
+struct Names<'a> {
+    programs: &'a BTreeMap<u32, String>,
+}
+
+impl Names<'_> {
+    fn program(&self, index: u32) -> String {
+        match index {
+            PROGRAM_RUNTIME => RUNTIME.to_owned(),
+            index => self.programs.get(&index).map_or(OTHER_PROGRAMS, String::as_str).to_owned(),
+        }
+    }
+
+    #[expect(clippy::unused_self, reason = "reads as one vocabulary at the call sites")]
+    fn syscall(&self, abi: u32, number: u32) -> (Abi, Option<String>) {
+        let abi = Abi::ALL.get(abi as usize).copied().unwrap_or(Abi::X86_64);
+        (abi, (number != NO_SYSCALL).then(|| abi.display_name(number)))
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the kernel reads these arguments as 32-bit words")]
+fn argument(syscall: Option<&str>, value: u64) -> Option<Argument> {
+    Some(match syscall? {
+        "setuid" | "setgid" | "setuid32" | "setgid32" => Argument::SameId(value == 1),
+        "chmod" | "fchmod" | "fchmodat" | "fchmodat2" => Argument::Mode(value as u32),
+        "ioctl" => Argument::Request(value as u32),
+        "setsockopt" => Argument::Option((value >> 32) as u32, value as u32),
+        "unshare" | "setns" | "clone" => Argument::Flags(value),
+        _ => Argument::Operation(value as u32),
+    })
+}
+
+/// The names from the check upwards to the system call's entry.
+fn call_site(key: &CapabilityKey, symbols: &BTreeMap<u64, String>) -> Vec<String> {
+    let names: Vec<&str> =
+        key.callers.iter().map_while(|address| symbols.get(address)).map(String::as_str).collect();
+    let check = names.iter().rposition(|name| matches!(*name, "cap_capable" | "security_capable"));
+    names[check.map_or(0, |index| index + 1)..]
+        .iter()
+        .take_while(|name| !is_entry(name))
+        .map(|&name| name.to_owned())
+        .collect()
+}
+
+/// Where the kernel is entered: above it there is nothing to learn.
+fn is_entry(name: &str) -> bool {
+    ["__x64_sys_", "__ia32_sys_", "__do_sys_", "__se_sys_", "__arm64_sys_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+        || matches!(
+            name,
+            "do_syscall_64" | "x64_sys_call" | "ia32_sys_call" | "asm_exc_page_fault" | "ret_from_fork"
+        )
+}

@@ -1,0 +1,16 @@
+//! What talks to the kernel directly: load, attach, mark the workload, read the facts; and the system
+//! calls that a launcher makes. The only module with `unsafe` and aya.
+
+mod decode;
+pub mod device_program;
+mod load;
+mod offsets;
+pub mod process;
+mod storage;
+mod symbols;
+
+pub use self::{
+    decode::{ExecutedProgram, Recording},
+    load::{Hooks, Probe, REQUIRED_TRACEPOINTS, cgroup2_root},
+    offsets::BTF_PATH,
+};

@@ -1,0 +1,118 @@
+//! Where the running kernel keeps what the programs read, from its BTF.
+
+use anyhow::{Context as _, Result, bail};
+use btf_rs::{Backend, Btf, BtfType, Struct, Type};
+use probe_ebpf::Offsets;
+
+/// The running kernel's type information.
+pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// Reads every offset that the kernel side needs.
+///
+/// # Errors
+///
+/// When the kernel has no BTF, or lacks a field: the error names it.
+pub(super) fn read() -> Result<Offsets> {
+    let btf = Btf::from_file_with_backend(BTF_PATH, Backend::Mmap).with_context(|| {
+        format!(
+            "cannot read {BTF_PATH}: this kernel was built without CONFIG_DEBUG_INFO_BTF; \
+             distribution kernels since 2020 have it"
+        )
+    })?;
+    let task = Structure::find(&btf, "task_struct")?;
+    let cred = Structure::find(&btf, "cred")?;
+    let regs = Structure::find(&btf, "pt_regs")?;
+    let node = Structure::find(&btf, "kernfs_node")?;
+    let user_ns = Structure::find(&btf, "user_namespace")?;
+    Ok(Offsets {
+        task_status: task.field("thread_info")? + Structure::find(&btf, "thread_info")?.field("status")?,
+        task_real_cred: task.field("real_cred")?,
+        task_cred: task.field("cred")?,
+        task_nsproxy: task.field("nsproxy")?,
+        task_cgroups: task.field("cgroups")?,
+        nsproxy_mnt_ns: Structure::find(&btf, "nsproxy")?.field("mnt_ns")?,
+        css_set_dfl_cgrp: Structure::find(&btf, "css_set")?.field("dfl_cgrp")?,
+        cgroup_kn: Structure::find(&btf, "cgroup")?.field("kn")?,
+        kernfs_node_name: node.field("name")?,
+        kernfs_node_parent: node.field("__parent").or_else(|_| node.field("parent"))?,
+        cred_uid: cred.field("uid")?,
+        cred_suid: cred.field("suid")?,
+        cred_euid: cred.field("euid")?,
+        cred_fsuid: cred.field("fsuid")?,
+        cred_gid: cred.field("gid")?,
+        cred_sgid: cred.field("sgid")?,
+        cred_egid: cred.field("egid")?,
+        cred_fsgid: cred.field("fsgid")?,
+        cred_user_ns: cred.field("user_ns")?,
+        cred_non_rcu: cred.field("non_rcu")?,
+        user_ns_parent: user_ns.field("parent")?,
+        user_ns_owner: user_ns.field("owner")?,
+        binprm_filename: Structure::find(&btf, "linux_binprm")?.field("filename")?,
+        regs_native: [regs.field("di")?, regs.field("si")?, regs.field("dx")?],
+        regs_compat: [regs.field("bx")?, regs.field("cx")?, regs.field("dx")?],
+        regs_syscall: regs.field("orig_ax")?,
+    })
+}
+
+struct Structure<'a> {
+    btf: &'a Btf,
+    name: &'a str,
+    structure: Struct,
+}
+
+impl<'a> Structure<'a> {
+    fn find(btf: &'a Btf, name: &'a str) -> Result<Self> {
+        let types = btf.resolve_types_by_name(name).unwrap_or_default();
+        let structure = types.into_iter().find_map(|found| match found {
+            Type::Struct(structure) if !structure.members.is_empty() => Some(structure),
+            _ => None,
+        });
+        match structure {
+            Some(structure) => Ok(Self { btf, name, structure }),
+            None => bail!("this kernel's BTF has no `struct {name}`; please report the kernel version"),
+        }
+    }
+
+    /// Offset of a field in bytes, looking into anonymous members.
+    fn field(&self, field: &str) -> Result<u32> {
+        match self.search(&self.structure, field)? {
+            Some(bits) => Ok(bits / 8),
+            None => bail!(
+                "this kernel's `struct {}` has no field `{field}`; please report the kernel version",
+                self.name
+            ),
+        }
+    }
+
+    fn search(&self, structure: &Struct, field: &str) -> Result<Option<u32>> {
+        for member in &structure.members {
+            let name = self.btf.resolve_name(member).unwrap_or_default();
+            if name == field {
+                return Ok(Some(member.bit_offset()));
+            }
+            if !name.is_empty() {
+                continue;
+            }
+            let Some(id) = member.get_type_id() else { continue };
+            if let Type::Struct(inner) | Type::Union(inner) = self.btf.resolve_type_by_id(id)?
+                && let Some(bits) = self.search(&inner, field)?
+            {
+                return Ok(Some(member.bit_offset() + bits));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_running_kernel_has_every_field() {
+        let offsets = read().unwrap();
+        assert_ne!(offsets.task_real_cred, 0);
+        assert_ne!(offsets.cred_non_rcu, 0);
+        assert_ne!(offsets.regs_syscall, 0);
+    }
+}

@@ -1,0 +1,58 @@
+//! Names for kernel return addresses, from /proc/kallsyms.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The function that holds each address. Empty when the kernel shows no addresses (kptr_restrict).
+pub(super) fn resolve(addresses: &BTreeSet<u64>) -> BTreeMap<u64, String> {
+    let Ok(text) = std::fs::read_to_string("/proc/kallsyms") else { return BTreeMap::new() };
+    resolve_in(&text, addresses)
+}
+
+fn resolve_in(text: &str, addresses: &BTreeSet<u64>) -> BTreeMap<u64, String> {
+    let mut symbols: Vec<(u64, &str)> = text.lines().filter_map(function).collect();
+    symbols.sort_unstable();
+    addresses
+        .iter()
+        .filter_map(|&address| {
+            // A return address is behind the call: the call itself may be a function's last instruction.
+            let after = symbols.partition_point(|&(start, _)| start < address);
+            let (_, name) = symbols.get(after.checked_sub(1)?)?;
+            Some((address, plain_name(name).to_owned()))
+        })
+        .collect()
+}
+
+/// Address and name of a line of kallsyms that is a function's.
+fn function(line: &str) -> Option<(u64, &str)> {
+    let mut words = line.split_ascii_whitespace();
+    let address = u64::from_str_radix(words.next()?, 16).ok()?;
+    let is_function = matches!(words.next()?, "t" | "T" | "w" | "W");
+    (is_function && address != 0).then_some((address, words.next()?))
+}
+
+/// Without what the compiler appends to parts and clones (`.isra.0`, `.constprop.0`, `.cold`).
+fn plain_name(name: &str) -> &str {
+    name.split_once('.').map_or(name, |(plain, _)| plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str =
+        "ffffffff81000000 T first\nffffffff81000020 t second.isra.0\nffffffff81000030 D data\n";
+
+    #[test]
+    fn an_address_belongs_to_the_function_before_it() {
+        let wanted = BTreeSet::from([0xffff_ffff_8100_0010, 0xffff_ffff_8100_0020, 0xffff_ffff_8100_0031]);
+        let found = resolve_in(TABLE, &wanted);
+        assert_eq!(found[&0xffff_ffff_8100_0010], "first");
+        assert_eq!(found[&0xffff_ffff_8100_0020], "first", "the call ends `first`");
+        assert_eq!(found[&0xffff_ffff_8100_0031], "second");
+    }
+
+    #[test]
+    fn hidden_addresses_give_no_names() {
+        assert!(resolve_in("0000000000000000 T first\n", &BTreeSet::from([1])).is_empty());
+    }
+}

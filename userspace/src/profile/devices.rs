@@ -1,0 +1,69 @@
+//! Which devices a workload needs beyond those that every container has.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Device;
+use crate::trace::{Access, DeviceAccess, DeviceType, Trace};
+
+/// Devices that every OCI runtime allows (runc `AllowedDevices`, crun `default_devices`): null, zero,
+/// full, random, urandom, tty, ptmx; and the pseudo-terminals, major 136.
+const BASE: [(u32, u32); 7] = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2)];
+const PSEUDO_TERMINALS: u32 = 136;
+
+/// `LOOP_MAJOR`, and the miscellaneous device that hands out its minors: the next run gets another.
+const LOOP_MAJOR: u32 = 7;
+const LOOP_CONTROL: (u32, u32) = (10, 237);
+
+/// Whether every container may use this device.
+#[must_use]
+pub fn is_base(kind: DeviceType, major: u32, minor: u32) -> bool {
+    kind == DeviceType::Character && (BASE.contains(&(major, minor)) || major == PSEUDO_TERMINALS)
+}
+
+/// The devices that the workload used, each with the union of its accesses. Creating a node is free
+/// under every runtime (`c *:* m`), so `m` alone needs no device.
+pub(super) fn needed_devices(trace: &Trace) -> BTreeSet<Device> {
+    let picks_loops = trace
+        .devices
+        .keys()
+        .any(|access| access.kind == DeviceType::Character && (access.major, access.minor) == LOOP_CONTROL);
+    let mut used: BTreeMap<(DeviceType, u32, Option<u32>), Access> = BTreeMap::new();
+    for device in trace.devices.keys() {
+        if is_base(device.kind, device.major, device.minor) {
+            continue;
+        }
+        let family = picks_loops && device.kind == DeviceType::Block && device.major == LOOP_MAJOR;
+        let minor = (!family).then_some(device.minor);
+        let access = used.entry((device.kind, device.major, minor)).or_default();
+        *access = access.union(Access { mknod: false, ..device.access });
+    }
+    used.into_iter()
+        .filter(|(_, access)| !access.is_empty())
+        .map(|((kind, major, minor), access)| Device {
+            kind,
+            major,
+            minor,
+            access,
+            path: minor.and_then(|minor| trace.device_node(kind, major, minor)),
+        })
+        .collect()
+}
+
+impl Device {
+    /// As the device cgroup writes it, without the access: `c 10:229`, `b 7:*`.
+    #[must_use]
+    pub fn rule(&self) -> String {
+        match self.minor {
+            Some(minor) => format!("{} {}:{minor}", self.kind.letter(), self.major),
+            None => format!("{} {}:*", self.kind.letter(), self.major),
+        }
+    }
+
+    /// Whether this grant is for the device of that access.
+    #[must_use]
+    pub fn covers(&self, access: &DeviceAccess) -> bool {
+        self.kind == access.kind
+            && self.major == access.major
+            && self.minor.is_none_or(|minor| minor == access.minor)
+    }
+}

@@ -1,0 +1,90 @@
+//! Tests of what docker's answers are read as; a live daemon is not needed.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::workload::docker_answers::read_runtime_version;
+
+/// `docker info` of Debian 12's docker 20.10, shortened.
+const INFO: &str = r#"{"ID":"x","KernelVersion":"6.18.44","CgroupDriver":"cgroupfs","CgroupVersion":"1",
+"Architecture":"x86_64","ServerVersion":"20.10.24+dfsg1","Runtimes":{"io.containerd.runc.v2":{"path":"runc"},
+"shim":{"path":"io.containerd.runc.v2"},"kata":{"runtimeType":"io.containerd.kata.v2"},"runc":{"path":"runc"}},
+"DefaultRuntime":"runc","RuncCommit":{"ID":"1.1.5"},
+"SecurityOptions":["name=apparmor","name=seccomp,profile=default","name=cgroupns"],"Warnings":null}"#;
+
+#[test]
+fn info_is_read() {
+    let info = read_info(INFO.as_bytes()).unwrap();
+    assert_eq!(info.server_version, "20.10.24+dfsg1");
+    assert_eq!((info.cgroup_driver.as_str(), info.cgroup_version.as_str()), ("cgroupfs", "1"));
+    assert_eq!(info.security_modules(), BTreeSet::from(["apparmor".to_owned()]));
+    assert_eq!(info.runtime_program("runc"), Some("runc"));
+    assert_eq!(info.runtime_program("shim"), None);
+    assert_eq!(info.runtime_program("kata"), None);
+    assert_eq!(info.runtime_program("none"), None);
+    assert!(matches!(read_info(b"nonsense"), Err(DockerError::Answer { action: "info", .. })));
+}
+
+#[test]
+fn info_without_a_daemon_is_no_info() {
+    let info =
+        read_info(br#"{"ServerVersion":"","Runtimes":null,"SecurityOptions":null,"ServerErrors":["x"]}"#);
+    assert_eq!(info.unwrap().server_errors, ["x"]);
+}
+
+#[test]
+fn a_runtime_says_its_version() {
+    let runc = "runc version 1.1.5+ds1\ncommit: 1.1.5+ds1-1\nspec: 1.0.2-dev\n";
+    assert_eq!(read_runtime_version("runc", runc).as_deref(), Some("1.1.5+ds1"));
+    assert_eq!(read_runtime_version("crun", "crun version 1.8.1\ncommit: x\n").as_deref(), Some("1.8.1"));
+    assert_eq!(read_runtime_version("runc", "something else 2"), None);
+    assert_eq!(read_runtime_version("runc", ""), None);
+    assert_eq!(runtime_version("/nonexistent/runc"), None);
+}
+
+#[test]
+fn errors_name_the_way_out() {
+    let text = |message: &str| classify("create", message.to_owned()).to_string();
+    assert!(
+        text("Cannot connect to the Docker daemon at unix:///x. Is the docker daemon running?")
+            .contains("start it")
+    );
+    assert!(
+        text("failed to connect to the docker API at unix:///x; check if the path is correct")
+            .contains("start it")
+    );
+    assert!(
+        text("Got permission denied while trying to connect to the Docker daemon socket at unix:///x")
+            .contains("run as root")
+    );
+    assert_eq!(
+        text("Error response from daemon: No such image: a\u{1b}[2J:latest"),
+        "`docker create` failed: Error response from daemon: No such image: a\\x1b[2J:latest"
+    );
+    let docker = Docker { command: vec!["/nonexistent/docker".to_owned()] };
+    let error = docker.info().unwrap_err().to_string();
+    assert!(error.contains("`/nonexistent/docker` cannot be run") && error.contains("install"), "{error}");
+}
+
+#[test]
+fn a_container_is_read() {
+    let container: Container = read(
+        "inspect",
+        br#"{"Id":"ab","Image":"sha256:1","State":{"Status":"exited","Pid":0,"ExitCode":137,"OOMKilled":true,"Error":""},
+        "HostConfig":{"Runtime":"runc","Privileged":true},"Config":{"User":"1000"},"AppArmorProfile":""}"#,
+    )
+    .unwrap();
+    assert_eq!((container.state.exit_code, container.config.user.as_str()), (137, "1000"));
+    assert!(container.state.oom_killed && container.host_config.privileged);
+    assert_eq!(container.start_failure(), None);
+    let mut failed = container;
+    failed.state.status = "created".to_owned();
+    failed.state.error = "exec: \"/nope\": no such file".to_owned();
+    assert_eq!(failed.start_failure(), Some("exec: \"/nope\": no such file"));
+}
+
+#[test]
+fn only_an_id_is_an_id() {
+    assert!(is_id(&"0a".repeat(32)));
+    assert!(!is_id("") && !is_id("--help") && !is_id(&"0g".repeat(32)));
+}
