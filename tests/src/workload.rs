@@ -35,6 +35,9 @@ pub struct Workload {
     /// The plain form.
     #[serde(default)]
     pub plain: Plain,
+    /// Grants without which a call fails, and the workload gets over it.
+    #[serde(default)]
+    pub tolerates: Tolerates,
     /// What ablation found.
     #[serde(default)]
     pub expect: Expect,
@@ -60,6 +63,17 @@ pub struct Plain {
     pub around: Vec<String>,
     /// Why it does not run plainly.
     pub skip: Option<String>,
+}
+
+/// Grants that ablation takes away, as it looks at the outcome alone, and that who also looks at failing calls
+/// may keep.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tolerates {
+    /// Capabilities.
+    pub capabilities: BTreeSet<Capability>,
+    /// Paths of device nodes.
+    pub devices: BTreeSet<String>,
 }
 
 /// What ablation found for each form; `None` is not known.
