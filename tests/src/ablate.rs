@@ -74,6 +74,39 @@ pub fn ablate(workload: &Workload, form: Form, host: &Host) -> Result<(Expected,
     Ok((expected, bench.runs))
 }
 
+/// Whether the expectation of a workload still holds, in as few runs as can tell: it works with exactly those
+/// grants, and not with any one less. Returns what does not hold.
+///
+/// # Errors
+/// As [`ablate`].
+pub fn check(workload: &Workload, form: Form, host: &Host, expected: &Expected) -> Result<Vec<String>> {
+    let mut bench = Bench::new(workload, form, host, &Grants::everything(host, form))?;
+    let mut complaints = Vec::new();
+    if !bench.works(&Grants::exactly(expected))? {
+        complaints.push("does not work with what is expected to suffice".to_owned());
+    }
+    let mut fewer = Vec::new();
+    for capability in &expected.capabilities {
+        let mut less = expected.clone();
+        less.capabilities.remove(capability);
+        fewer.push((capability.to_string(), less));
+    }
+    for device in &expected.devices {
+        let mut less = expected.clone();
+        less.devices.remove(device);
+        fewer.push((format!("device {}:{:?}", device.major, device.minor), less));
+    }
+    if expected.unmasked {
+        fewer.push(("unmasked paths".to_owned(), Expected { unmasked: false, ..expected.clone() }));
+    }
+    for (grant, less) in fewer {
+        if bench.works(&Grants::exactly(&less))? {
+            complaints.push(format!("works without {grant}"));
+        }
+    }
+    Ok(complaints)
+}
+
 /// Broad capabilities first, then by number.
 fn capability_order(available: &BTreeSet<Capability>) -> Vec<Capability> {
     let broad = BROAD.iter().copied().filter(|capability| available.contains(capability));

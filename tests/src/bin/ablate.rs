@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Parser;
 use e2e::{
     Expected, Form, Host,
-    ablate::ablate,
+    ablate::{ablate, check},
     workload::{Workload, workloads, write_expected},
 };
 use unpriv::capability::Capability;
@@ -19,6 +19,9 @@ struct Arguments {
     /// Write what was found into the workload's file
     #[arg(long)]
     write: bool,
+    /// Search for nothing: see whether the expectations suffice, and whether any one grant of them can go
+    #[arg(long, conflicts_with = "write")]
+    check: bool,
     /// Only workloads that have no expectation yet
     #[arg(long)]
     missing: bool,
@@ -49,11 +52,22 @@ fn main() -> Result<ExitCode> {
             let chosen = arguments.form.is_none_or(|chosen| chosen == form);
             let wanted = !arguments.missing || workload.expected(form).is_none();
             if chosen && wanted && workload.skipped(form).is_none() {
-                same &= one(&workload, form, &host, arguments.write)?;
+                same &= match workload.expected(form) {
+                    Some(expected) if arguments.check => check_one(&workload, form, &host, expected),
+                    _ => one(&workload, form, &host, arguments.write)?,
+                };
             }
         }
     }
     Ok(if same { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Checks one form of one workload; whether all is as expected.
+fn check_one(workload: &Workload, form: Form, host: &Host, expected: &Expected) -> bool {
+    let complaints = check(workload, form, host, expected).unwrap_or_else(|error| vec![format!("{error:#}")]);
+    let verdict = if complaints.is_empty() { "holds".to_owned() } else { complaints.join("; ") };
+    println!("{:22} {form:6} {verdict}", workload.name);
+    complaints.is_empty()
 }
 
 /// Ablates one form of one workload; whether all is as expected.
