@@ -108,6 +108,15 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
+/// The file that a command's name stands for, as a shell would find it.
+///
+/// # Errors
+/// When there is none, or it cannot be executed.
+pub fn find(name: &str) -> Result<PathBuf, Error> {
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    Ok(executable::find(std::ffi::OsStr::new(name), &search)?)
+}
+
 /// Prepares a command to run under a profile. Makes the cgroup, starts nothing.
 ///
 /// # Errors

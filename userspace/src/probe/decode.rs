@@ -91,6 +91,19 @@ impl Probe {
         Ok(events)
     }
 
+    /// A file descriptor that is readable when [`Self::executed`] has something.
+    ///
+    /// # Errors
+    ///
+    /// When the object has no such map.
+    pub fn events(&mut self) -> Result<std::os::fd::OwnedFd> {
+        let map = self.ebpf.map_mut("EVENTS").ok_or_else(|| anyhow!("the object has no EVENTS"))?;
+        let ring = RingBuf::try_from(map)?;
+        // SAFETY: the ring is alive, and with it its descriptor.
+        let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(ring.as_raw_fd()) };
+        Ok(fd.try_clone_to_owned()?)
+    }
+
     /// Tasks of the workload that are alive.
     ///
     /// # Errors
@@ -142,7 +155,12 @@ impl Probe {
         Ok(values)
     }
 
-    fn programs(&self) -> Result<BTreeMap<u32, String>> {
+    /// The programs of the workload so far, by their index.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read.
+    pub fn programs(&self) -> Result<BTreeMap<u32, String>> {
         let mut programs = BTreeMap::new();
         for entry in self.hash::<PlainPath, u32>("PATHS")?.iter() {
             let (PlainPath(path), index) = entry?;
