@@ -150,7 +150,7 @@ fn root_keeps_the_needed_capabilities_and_no_others() {
         }
         let status = stdout(&profile, &["cat", "/proc/self/status"]);
         assert!(status.contains(&format!("NoNewPrivs:\t{}", u8::from(!gains_privileges))));
-        assert!(status.contains("Seccomp_filters:\t1"));
+        assert!(status.contains("Seccomp:\t2"));
     }
 }
 
@@ -234,6 +234,36 @@ fn a_missing_interpreter_is_told_after_the_filter_is_in_place() {
     assert_eq!(error.exit_code(), 126);
 }
 
+#[test]
+fn what_a_command_leaves_running_can_be_killed_and_its_cgroup_removed() {
+    if !root() {
+        return;
+    }
+    let command = ["sh", "-c", "sleep 60 &"].map(OsString::from);
+    let mut launch = launch::prepare(&everything(), &command, &Options::default()).unwrap();
+    launch.spawn().unwrap().wait().unwrap();
+    let cgroup = launch.cgroup.unwrap();
+    assert_eq!(cgroup.processes().unwrap().len(), 1);
+    cgroup.kill().unwrap();
+    cgroup.remove().unwrap();
+}
+
+/// Without write(2) the child cannot say why execve failed; it must end all the same.
+#[test]
+fn a_failed_execve_under_a_profile_without_write_does_not_hang() {
+    if !root() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("script");
+    fs::write(&path, "#!/no/such/interpreter\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let narrow = profile(&[Abi::X86_64], &["write", "tgkill", "rt_sigprocmask"]);
+    let mut launch = launch::prepare(&narrow, &[path.into()], &Options::default()).unwrap();
+    let status = launch.spawn().unwrap().wait().unwrap();
+    assert!(!status.success());
+}
+
 /// `unpriv run` with a profile in a file that anybody may read.
 fn unpriv(profile: &Profile, arguments: &[&str]) -> (tempfile::TempDir, Command) {
     let directory = tempfile::tempdir().unwrap();
@@ -260,6 +290,46 @@ fn a_user_without_privilege_runs_a_command_under_no_new_privileges() {
     for line in ["NoNewPrivs:\t1", "Seccomp:\t2", "CapPrm:\t0000000000000000", "Uid:\t65534"] {
         assert!(status.contains(line), "{line}: {status}");
     }
+}
+
+/// The capability sets that a command run by `unpriv`, run by `setpriv` with these arguments, ends up with.
+fn sets_below(setpriv: &[&str], needed: &[Capability]) -> Option<String> {
+    let mut profile = everything();
+    profile.capabilities = needed.iter().copied().collect();
+    let (_directory, inner) = unpriv(&profile, &["--no-device-cgroup", "--", "cat", "/proc/self/status"]);
+    let output =
+        Command::new("setpriv").args(setpriv).arg(inner.get_program()).args(inner.get_args()).output();
+    let Ok(output) = output else {
+        eprintln!("skipped: no setpriv");
+        return None;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn a_user_keeps_those_ambient_capabilities_that_are_needed() {
+    if !root() {
+        return;
+    }
+    let ambient =
+        ["--reuid=65534", "--clear-groups", "--inh-caps=+kill,+chown", "--ambient-caps=+kill,+chown"];
+    let Some(status) = sets_below(&ambient, &[Capability::KILL, Capability::NET_RAW]) else { return };
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert!(status.contains(&format!("{set}:\t{:016x}", Capability::KILL.bit())), "{set}: {status}");
+    }
+}
+
+#[test]
+fn root_without_setpcap_still_keeps_only_what_is_needed() {
+    if !root() {
+        return;
+    }
+    let Some(status) = sets_below(&["--bounding-set=-setpcap"], &[Capability::KILL]) else { return };
+    for set in ["CapPrm", "CapEff"] {
+        assert!(status.contains(&format!("{set}:\t{:016x}", Capability::KILL.bit())), "{set}: {status}");
+    }
+    assert!(status.contains("NoNewPrivs:\t1"));
 }
 
 #[test]
