@@ -16,7 +16,6 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run a command under a profile, without a container engine
     Run(run::Arguments),
 }
 
