@@ -29,7 +29,9 @@ struct Made<'a> {
 
 impl Drop for Made<'_> {
     fn drop(&mut self) {
-        if !self.keep && let Err(error) = self.docker.remove(&self.id) {
+        if !self.keep
+            && let Err(error) = self.docker.remove(&self.id)
+        {
             eprintln!("unpriv: cannot remove the container {}: {error}", self.id);
         }
     }
@@ -67,9 +69,11 @@ impl Session {
             Ok(recorded) => run.auto_remove() || (!options.clean_up && recorded.start_failure.is_none()),
             Err(_) => false,
         };
-        if !made.keep && let Some(file) = run.cidfile() {
+        if !made.keep
+            && let Some(file) = run.cidfile()
+        {
             // The next run must be able to write it again.
-            let _ = std::fs::remove_file(file);
+            drop(std::fs::remove_file(file));
         }
         recorded
     }

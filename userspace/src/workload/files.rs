@@ -26,7 +26,7 @@ const MAX_INTERPRETERS: usize = 5;
 
 /// What was learnt of the workload's files.
 #[derive(Debug, Default)]
-pub struct Files {
+pub(super) struct Files {
     seen: BTreeMap<u32, Program>,
     /// The workload's root directory, held so that it outlives the workload.
     root: Option<OwnedFd>,
@@ -37,7 +37,7 @@ pub struct Files {
 impl Files {
     /// For a plain command: its files are looked up from this process's root and directory.
     #[must_use]
-    pub fn of_this_process() -> Self {
+    pub(super) fn of_this_process() -> Self {
         Self {
             root: open_directory(Path::new("/")),
             directory: std::env::current_dir().ok(),
@@ -46,7 +46,7 @@ impl Files {
     }
 
     /// Looks at the file that a process has just executed.
-    pub fn look(&mut self, executed: ExecutedProgram, path: &str) {
+    pub(super) fn look(&mut self, executed: ExecutedProgram, path: &str) {
         let process = PathBuf::from(format!("/proc/{}", executed.pid));
         let root = open_directory(&process.join("root"));
         let found = root
@@ -64,7 +64,7 @@ impl Files {
 
     /// What is known of a program; a last look at files that could not be reached in time.
     #[must_use]
-    pub fn program(&self, index: u32, path: &str) -> Program {
+    pub(super) fn program(&self, index: u32, path: &str) -> Program {
         let known = self.seen.get(&index).cloned().or_else(|| self.read_later(path));
         known.unwrap_or(Program { unread: true, ..Program::default() })
     }
@@ -145,7 +145,7 @@ fn parse(value: &[u8]) -> Option<FileCapabilities> {
 
 /// Names of device nodes below /dev by `c 10:229`: of several the shortest, then the first.
 #[must_use]
-pub fn device_nodes() -> BTreeMap<String, String> {
+pub(super) fn device_nodes() -> BTreeMap<String, String> {
     let mut nodes = BTreeMap::new();
     collect_nodes(Path::new("/dev"), &mut nodes);
     nodes

@@ -13,11 +13,11 @@ mod record;
 
 use anyhow::Result;
 
+use self::{container::Session, docker_cli::DockerRun};
 pub use self::{
     output::{Output, Stream},
     record::{Options, Recorded, Streams},
 };
-use self::{container::Session, docker_cli::DockerRun};
 
 /// What the user wants to run.
 #[derive(Debug)]

@@ -33,7 +33,11 @@ impl Stream {
     #[must_use]
     pub fn first_difference(&self, other: &Self) -> Option<(String, String)> {
         let lines = |stream: &Self| -> Vec<String> {
-            stream.head.split(|&byte| byte == b'\n').map(|line| String::from_utf8_lossy(line).into_owned()).collect()
+            stream
+                .head
+                .split(|&byte| byte == b'\n')
+                .map(|line| String::from_utf8_lossy(line).into_owned())
+                .collect()
         };
         let (mine, theirs) = (lines(self), lines(other));
         let length = mine.len().max(theirs.len());
@@ -64,7 +68,7 @@ pub(super) async fn drain(reader: Option<impl AsyncRead + Unpin>, pass_on: bool)
         stream.head.extend_from_slice(&buffer[..buffer.len().min(room)]);
         if pass_on {
             // Nobody to read it is no reason to stop the workload.
-            let _ = std::io::stderr().write_all(&buffer);
+            drop(std::io::stderr().write_all(&buffer));
         }
         buffer.clear();
     }

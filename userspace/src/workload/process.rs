@@ -51,7 +51,7 @@ pub async fn record(command: &[String], profile: Option<&Profile>, options: Opti
     let trace = recorder.finish(command, &ended, outcome, None)?;
     if let Some(cgroup) = cgroup {
         // What still runs in it keeps it; the trace says so already.
-        let _ = cgroup.remove();
+        drop(cgroup.remove());
     }
     Ok(Recorded { trace, outcome, output: ended.output, start_failure: None })
 }

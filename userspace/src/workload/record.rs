@@ -1,10 +1,11 @@
 //! Recording one run, whatever starts it.
 
-use std::{collections::BTreeSet, os::unix::process::ExitStatusExt as _, process::ExitStatus, time::Duration};
+use std::{
+    collections::BTreeSet, os::unix::process::ExitStatusExt as _, process::ExitStatus, time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use tokio::{
-    io::unix::AsyncFd,
     process::{Child, Command},
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, sleep, timeout},
@@ -87,11 +88,12 @@ impl Recorder {
         let pass_on = streams == Streams::Capture;
         let stdout = tokio::spawn(drain(child.stdout.take(), pass_on));
         let stderr = tokio::spawn(drain(child.stderr.take(), pass_on));
-        let events = AsyncFd::register(self.probe.events()?).context("cannot wait for events")?;
+        let events = self.probe.events()?;
         let mut interrupted = false;
         let mut deadline = None;
         let status = loop {
-            let patience = deadline.map_or(Duration::MAX, |end: Instant| end.saturating_duration_since(Instant::now()));
+            let patience =
+                deadline.map_or(Duration::MAX, |end: Instant| end.saturating_duration_since(Instant::now()));
             tokio::select! {
                 status = child.wait() => break status.context("cannot wait for the command")?,
                 ready = events.readable() => {
@@ -152,7 +154,13 @@ impl Recorder {
     }
 
     /// Reads what was recorded.
-    pub(super) fn finish(self, command: &[String], ended: &Ended, outcome: Option<Outcome>, engine: Option<Engine>) -> Result<Trace> {
+    pub(super) fn finish(
+        self,
+        command: &[String],
+        ended: &Ended,
+        outcome: Option<Outcome>,
+        engine: Option<Engine>,
+    ) -> Result<Trace> {
         let recording = self.probe.recording()?;
         let mut trace = recording.trace;
         for (index, path) in &recording.programs {
@@ -206,6 +214,6 @@ fn end(child: &Child, signal: i32) {
     let Some(id) = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) else { return };
     if let Some(signal) = rustix::process::Signal::from_named_raw(signal) {
         // It may be gone already.
-        let _ = rustix::process::kill_process(id, signal);
+        drop(rustix::process::kill_process(id, signal));
     }
 }
