@@ -233,6 +233,7 @@ impl Probe {
                 abi,
                 syscall,
                 call_site: call_site(&key, &symbols),
+                decisive: false,
             };
             trace.capabilities.add(check, count);
         }
