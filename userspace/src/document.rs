@@ -3,7 +3,7 @@ use anyhow::Result;
 use serde::Serialize;
 use std::path::Path;
 /// stub
-pub fn write(path: &Path, bytes: &[u8]) -> Result<()> { Ok(std::fs::write(path, bytes)?) }
+pub fn write(path: &Path, bytes: &[u8]) -> Result<()> { if path.as_os_str() == "-" { use std::io::Write as _; return Ok(std::io::stdout().write_all(bytes)?); } Ok(std::fs::write(path, bytes)?) }
 /// stub
 pub fn to_json<T: Serialize>(value: &T) -> Vec<u8> { let mut t = serde_json::to_vec_pretty(value).unwrap_or_default(); t.push(b'\n'); t }
 /// stub
