@@ -153,7 +153,11 @@ fn print(arguments: &Arguments, workload: &Workload, proved: &Proved, verified: 
     }
     let mut text = crate::report::summary(workload, proved, width());
     let _ = writeln!(text, "\n{}", shell_display(&command));
-    let _ = writeln!(text, "\n{}", if verified { verdict(&proved.verification) } else { "not verified".to_owned() });
+    let _ = writeln!(
+        text,
+        "\n{}",
+        if verified { verdict(&proved.verification) } else { "not verified".to_owned() }
+    );
     let _ = writeln!(text, "written to {directory}: trace.json profile.json seccomp.json run.sh verify.json");
     document::write("-".as_ref(), text.as_bytes())
 }

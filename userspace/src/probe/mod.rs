@@ -11,6 +11,6 @@ mod symbols;
 
 pub use self::{
     decode::{ExecutedProgram, Recording},
-    load::{HostCannot, Hooks, Probe, REQUIRED_TRACEPOINTS, cgroup2_root},
+    load::{Hooks, HostCannot, Probe, REQUIRED_TRACEPOINTS, cgroup2_root},
     offsets::BTF_PATH,
 };

@@ -8,7 +8,8 @@ use crate::{
     profile::{Profile, is_base, rules},
     syscalls::Abi,
     trace::{
-        CapabilityCheck, CapabilityRequest, DeviceAccess, DeviceType, Failure, Facts, Outcome, SyscallUse, Trace,
+        CapabilityCheck, CapabilityRequest, DeviceAccess, DeviceType, Facts, Failure, Outcome, SyscallUse,
+        Trace,
     },
     workload::Recorded,
 };
@@ -93,7 +94,11 @@ pub fn compare(before: &Recorded, after: &Recorded, profile: &Profile, with_outp
     let mut differences = behaviour(before, after, with_output);
     let new = new_failures(&before.trace, &after.trace);
     differences.extend(new.iter().cloned().map(Difference::NewFailure));
-    let denials = if differences.is_empty() { BTreeSet::new() } else { denials(&new, &before.trace, &after.trace, profile) };
+    let denials = if differences.is_empty() {
+        BTreeSet::new()
+    } else {
+        denials(&new, &before.trace, &after.trace, profile)
+    };
     Findings { differences, denials }
 }
 
@@ -150,7 +155,8 @@ fn denials(new: &BTreeSet<Failure>, before: &Trace, after: &Trace, profile: &Pro
 
 /// The layers that refused this call.
 fn explain(failure: &Failure, before: &Trace, after: &Trace, profile: &Profile) -> Vec<Denial> {
-    if !profile.allows(failure.abi, &failure.syscall) && matches!(failure.errno.as_str(), "ENOSYS" | "EPERM") {
+    if !profile.allows(failure.abi, &failure.syscall) && matches!(failure.errno.as_str(), "ENOSYS" | "EPERM")
+    {
         return vec![Denial::Seccomp(failure.clone())];
     }
     let mut denials = Vec::new();
@@ -220,7 +226,9 @@ pub fn wanted(denials: &BTreeSet<Denial>) -> Trace {
                 used.programs.insert(failure.program.clone());
             }
             Denial::Capability(check) => {
-                trace.capabilities.add(CapabilityCheck { granted: true, decisive: true, ..(**check).clone() }, 1);
+                trace
+                    .capabilities
+                    .add(CapabilityCheck { granted: true, decisive: true, ..(**check).clone() }, 1);
             }
             Denial::CapabilitySet { program, request } => {
                 let mut request = request.clone();

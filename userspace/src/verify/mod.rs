@@ -183,7 +183,13 @@ impl Verifier<'_> {
         Ok(Proved { trace, profile, verification, rewritten })
     }
 
-    fn findings(&self, before: &Recorded, after: &Recorded, profile: &Profile, output: bool) -> Result<Findings> {
+    fn findings(
+        &self,
+        before: &Recorded,
+        after: &Recorded,
+        profile: &Profile,
+        output: bool,
+    ) -> Result<Findings> {
         let mut findings = compare(before, after, profile, output);
         if self.policy.check.is_some() {
             // The user's judge decides; what was denied still helps to repair.
@@ -212,9 +218,7 @@ impl Verifier<'_> {
     async fn run_under(&self, profile: &Profile) -> Result<(Recorded, Option<Rewritten>)> {
         self.prepare()?;
         match self.workload {
-            Workload::Process(command) => {
-                Ok((process::record(command, Some(profile), quiet()).await?, None))
-            }
+            Workload::Process(command) => Ok((process::record(command, Some(profile), quiet()).await?, None)),
             Workload::Docker(_, session) => {
                 let Some(rewritten) = self.rewritten(profile)? else { bail!("no line to rewrite") };
                 let recorded = session.record(&rewritten.run, quiet()).await?;
