@@ -10,6 +10,7 @@ mod errno;
 pub mod launch;
 pub mod probe;
 pub mod profile;
+pub mod report;
 pub mod shell;
 pub mod syscalls;
 pub mod trace;

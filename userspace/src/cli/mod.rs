@@ -1,6 +1,8 @@
 //! The command line: clap types, and one thin file per verb.
 
+mod explain;
 mod run;
+mod style;
 
 use std::process::ExitCode;
 
@@ -16,6 +18,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Explain(explain::Arguments),
     Run(run::Arguments),
 }
 
@@ -23,6 +26,7 @@ enum Verb {
 #[must_use]
 pub fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
+        Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Run(arguments) => run::run(&arguments),
     };
     result.unwrap_or_else(|error| {
