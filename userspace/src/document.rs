@@ -15,12 +15,14 @@ use serde::{
 
 use crate::{
     profile::{self, Profile},
-    shell::printable,
+    shell::{printable, quote_word},
     trace::{self, Trace},
 };
 
 /// What stands for standard input or standard output.
 const STANDARD_STREAM: &str = "-";
+/// What messages call it when it is read.
+const STANDARD_INPUT: &str = "standard input";
 
 /// A file that this tool wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -281,7 +283,7 @@ fn temporary_beside(file: &Path, mode: u32) -> io::Result<tempfile::NamedTempFil
 }
 
 fn load(path: &Path) -> Result<(String, Vec<u8>), Error> {
-    let name = if is_standard_stream(path) { "standard input".to_owned() } else { display(path) };
+    let name = if is_standard_stream(path) { STANDARD_INPUT.to_owned() } else { display(path) };
     let read = || {
         if !is_standard_stream(path) {
             return fs::read(path);
@@ -373,7 +375,10 @@ impl Kind {
     fn way_out(self, name: &str) -> String {
         match self {
             Self::Trace => "`unpriv record -o TRACE -- COMMAND` writes one".to_owned(),
-            Self::Profile => format!("`unpriv derive {name} -o PROFILE` makes one of it"),
+            Self::Profile => {
+                let file = if name == STANDARD_INPUT { STANDARD_STREAM.to_owned() } else { quote_word(name) };
+                format!("`unpriv derive {file} -o PROFILE` makes one of it")
+            }
         }
     }
 }
