@@ -3,8 +3,10 @@
 mod derive;
 mod emit;
 mod exit;
+mod explain;
 mod record;
 mod run;
+mod style;
 mod tighten;
 mod verify;
 
@@ -28,6 +30,7 @@ enum Verb {
     Derive(derive::Arguments),
     Emit(emit::Arguments),
     Verify(verify::Arguments),
+    Explain(explain::Arguments),
     Run(run::Arguments),
 }
 
@@ -40,6 +43,7 @@ pub fn main() -> ExitCode {
         Verb::Derive(arguments) => derive::derive(&arguments),
         Verb::Emit(arguments) => emit::emit(&arguments),
         Verb::Verify(arguments) => verify::verify(&arguments),
+        Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Run(arguments) => run::run(&arguments),
     };
     result.unwrap_or_else(|error| {

@@ -3,6 +3,7 @@
 mod derive;
 mod devices;
 pub mod rules;
+mod warning;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -101,7 +101,9 @@ fn opportunistic(check: &CapabilityCheck) -> Option<&'static str> {
             Some("asked before every SCSI command")
         }
         // ext4_load_and_init_journal ignores whether its journal thread got its priority.
-        Capability::SYS_NICE if below(check, &["ext4_load_and_init_journal", "ext4_load_super", "ext4_fill_super"]) => {
+        Capability::SYS_NICE
+            if below(check, &["ext4_load_and_init_journal", "ext4_load_super", "ext4_fill_super"]) =>
+        {
             Some("only the priority of a file system's journal thread")
         }
         // vt_ioctl asks for any request on a terminal that is not the caller's.
