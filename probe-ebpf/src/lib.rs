@@ -246,8 +246,10 @@ pub mod status {
     pub const ENDED: u32 = 8;
     /// Program indices given out.
     pub const PROGRAMS_USED: u32 = 9;
+    /// Requests for a free loop device.
+    pub const LOOP_DEVICES_PICKED: u32 = 10;
     /// How many there are.
-    pub const LENGTH: u32 = 10;
+    pub const LENGTH: u32 = 11;
 }
 
 /// Where the running kernel keeps what the programs read, in bytes from the start of each

@@ -1,6 +1,6 @@
 //! Which system calls the workload makes, which fail, and what it asks of its capability sets.
 
-use crate::maps::{CAPABILITY_SETS, COUNTS, FAILURES, SEEN, TASKS, current, offset, sighted};
+use crate::maps::{CAPABILITY_SETS, COUNTS, FAILURES, SEEN, TASKS, count, current, offset, sighted};
 use aya_ebpf::{
     bindings::task_struct, helpers::bpf_probe_read_user, macros::btf_tracepoint,
     programs::BtfTracePointContext,
@@ -44,6 +44,8 @@ pub(crate) fn sys_enter(ctx: BtfTracePointContext) -> i32 {
         mark(state.program, abi, number);
         if is_capability_call(abi, number) {
             capability_sets(state, ctx.arg::<u64>(0), abi, number);
+        } else if is_ioctl(abi, number) && argument(ctx.arg::<u64>(0), abi, 1) == LOOP_CTL_GET_FREE {
+            count(status::LOOP_DEVICES_PICKED);
         }
     } else {
         runtime_call(state, ctx.arg::<u64>(0), abi, number);
@@ -103,6 +105,10 @@ pub(crate) fn argument(regs: u64, abi: u32, index: usize) -> u64 {
     }
 }
 
+/// `ioctl(LOOP_CTL_GET_FREE)`: which loop device the workload gets is chance.
+const LOOP_CTL_GET_FREE: u64 = 0x4c82;
+const IOCTL: u32 = 16;
+const IOCTL_COMPAT: u32 = 54;
 const CAPGET: u32 = 125;
 const CAPSET: u32 = 126;
 const PRCTL: u32 = 157;
@@ -117,6 +123,11 @@ fn is_capability_call(abi: u32, number: u32) -> bool {
     } else {
         matches!(number, CAPGET | CAPSET | PRCTL)
     }
+}
+
+#[inline(always)]
+fn is_ioctl(abi: u32, number: u32) -> bool {
+    number == if abi == COMPAT { IOCTL_COMPAT } else { IOCTL }
 }
 
 #[inline(never)]

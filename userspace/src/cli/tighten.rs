@@ -1,7 +1,6 @@
 //! `unpriv tighten`: the main job, end to end.
 
 use std::{
-    collections::BTreeSet,
     fmt::Write as _,
     fs,
     path::{Path, PathBuf},
@@ -175,7 +174,7 @@ fn print(arguments: &Arguments, workload: &Workload, proved: &Proved, verified: 
 
 /// What the user's line grants, and what the rewritten one does.
 fn grants(workload: &Workload, proved: &Proved) -> (Before, Option<Before>) {
-    let capabilities = own_capabilities();
+    let capabilities = Capability::in_bounding_set();
     match workload {
         Workload::Process(_) => (Before::command(capabilities), None),
         Workload::Docker(run, session) => {
@@ -184,14 +183,4 @@ fn grants(workload: &Workload, proved: &Proved) -> (Before, Option<Before>) {
             (Before::docker(run, &host), after)
         }
     }
-}
-
-/// What this process could hand on: its bounding set.
-fn own_capabilities() -> BTreeSet<Capability> {
-    Capability::all()
-        .filter(|capability| {
-            let bit = rustix::thread::CapabilitySet::from_bits_retain(capability.bit());
-            rustix::thread::capability_is_in_bounding_set(bit).unwrap_or(false)
-        })
-        .collect()
 }

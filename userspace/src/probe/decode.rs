@@ -134,6 +134,7 @@ impl Probe {
             self.read_failures(&names, &mut trace)?;
         }
         self.read_losses(&mut trace)?;
+        trace.picks_loop_devices = self.status()?[status::LOOP_DEVICES_PICKED as usize] != 0;
         trace.programs = programs.values().map(|path| (path.clone(), Program::default())).collect();
         trace.complete = trace.lost.is_empty();
         Ok(Recording { trace, programs })

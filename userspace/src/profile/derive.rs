@@ -80,7 +80,11 @@ fn capabilities(
                     program: check.program.clone(),
                     syscall: check.syscall.clone(),
                     abi: check.abi,
-                    because: because(&check.call_site),
+                    because: if check.decisive && check.syscall.is_none() {
+                        "found by taking it away".to_owned()
+                    } else {
+                        because(&check.call_site)
+                    },
                     count,
                 },
             }),

@@ -18,6 +18,7 @@ impl Trace {
             capability_sets: super::Facts::default(),
             devices: super::Facts::default(),
             device_nodes: std::collections::BTreeMap::new(),
+            picks_loop_devices: false,
             failures: None,
         }
     }
@@ -53,6 +54,7 @@ impl Trace {
                 *mine = node;
             }
         }
+        self.picks_loop_devices |= other.picks_loop_devices;
         self.failures = match (self.failures.take(), other.failures) {
             (Some(mut mine), Some(theirs)) => {
                 mine.merge(theirs);

@@ -40,6 +40,9 @@ pub struct Trace {
     pub devices: Facts<DeviceAccess>,
     /// The host's nodes for those devices, by `c 10:229`.
     pub device_nodes: BTreeMap<String, String>,
+    /// It asked for any free loop device (`LOOP_CTL_GET_FREE`): the next run gets another.
+    #[serde(default)]
+    pub picks_loop_devices: bool,
     /// Calls that failed with an errno that a denial gives. `None` when failures were not recorded.
     pub failures: Option<Facts<Failure>>,
 }
