@@ -198,6 +198,33 @@ fn kernel_paths_get_the_narrowest_option() {
 }
 
 #[test]
+fn only_what_that_docker_masks_is_unmasked() {
+    let unmasks = |version: &str, path: &str| {
+        let mut profile = profile(&[], &[]);
+        profile.paths.unmask.insert(path.to_owned());
+        rewritten("docker run --privileged i", &profile, &target(version)).0.contains("systempaths")
+    };
+    assert!(unmasks("20.10.24+dfsg1", "/proc/timer_list"));
+    assert!(!unmasks("29.0.0", "/sys/fs/selinux"));
+    for recent in ["/proc/interrupts", "/sys/devices/system/cpu/cpu0/thermal_throttle"] {
+        assert!(!unmasks("20.10.24+dfsg1", recent) && !unmasks("28.0.1", recent), "{recent}");
+        assert!(unmasks("28.0.2", recent) && unmasks("28.0.2+azure-1", recent), "{recent}");
+        assert!(unmasks("dev", recent), "{recent}");
+    }
+}
+
+#[test]
+fn what_is_mounted_besides_the_engine_takes_only_apparmor() {
+    let mut profile = profile(&[], &[]);
+    profile.paths.mounted.insert("/sys/kernel/tracing/tracing_on".to_owned());
+    let plain = rewritten("docker run --privileged i", &profile, &target("28.2.2")).0;
+    assert!(!plain.contains("systempaths") && !plain.contains("--volume"), "{plain}");
+    let apparmor = DockerTarget::new("28.2.2", BTreeSet::from(["apparmor".to_owned()]), "seccomp.json");
+    let (line, warnings) = rewritten("docker run --privileged i", &profile, &apparmor);
+    assert!(line.contains("apparmor=unconfined") && warnings.len() == 1, "{line}");
+}
+
+#[test]
 fn a_user_who_gets_no_capabilities_is_warned_of() {
     let mut profile = profile(&[Capability::NET_ADMIN], &[]);
     let mut target = target("28.2.2");
