@@ -1,7 +1,7 @@
 //! Who belongs to the workload: its tasks by descent, and a container's by its cgroup.
 
 use crate::maps::{
-    CGROUPS, CONTAINER, EVENTS, PATH_SCRATCH, PATHS, STATUS, TASKS, count, current, offset, read, take,
+    CGROUPS, CONTAINER, EVENTS, PATH_SCRATCH, PATHS, STATUS, TASKS, add, count, current, offset, read,
 };
 use aya_ebpf::{
     bindings::task_struct,
@@ -115,7 +115,7 @@ fn program(path: u64) -> u32 {
         return *index;
     }
     let Some(used) = STATUS.get_ptr_mut(status::PROGRAMS_USED) else { return PROGRAM_OTHER };
-    let index = take(used) as u32 + PROGRAM_FIRST;
+    let index = add(used) as u32 + PROGRAM_FIRST;
     if index as usize >= PROGRAMS || PATHS.insert(&*key, &index, 0).is_err() {
         count(status::PROGRAMS_FULL);
         return PROGRAM_OTHER;

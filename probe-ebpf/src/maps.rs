@@ -179,19 +179,11 @@ pub(crate) fn count(index: u32) {
     }
 }
 
-/// Adds one, atomically. LLVM makes the instruction without BPF_FETCH of a relaxed addition, even where
-/// its result is used: [`take`] is for those.
-#[inline(always)]
-pub(crate) fn add(counter: *mut u64) {
-    // SAFETY: map values are aligned to eight bytes and live as long as the program. `AtomicU64` has
-    // no `fetch_add` for this target, though the instruction set does.
-    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) };
-}
-
 /// Adds one, atomically; what it was before.
 #[inline(always)]
-pub(crate) fn take(counter: *mut u64) -> u64 {
-    // SAFETY: as in `add`.
+pub(crate) fn add(counter: *mut u64) -> u64 {
+    // SAFETY: map values are aligned to eight bytes and live as long as the program. `AtomicU64` has
+    // no `fetch_add` for this target, though the instruction set does.
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(counter, 1) }
 }
 

@@ -68,6 +68,9 @@ fn mark(program: u32, abi: u32, number: u32) {
             *byte = 1;
         }
     }
+    if program == PROGRAM_RUNTIME {
+        return;
+    }
     if let Some(counts) = COUNTS.get_ptr_mut(0) {
         // SAFETY: as above. Only this processor writes here, and a system call does not nest.
         unsafe { *counts.cast::<u64>().add(index) += 1 };

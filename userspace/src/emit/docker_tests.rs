@@ -23,6 +23,7 @@ fn profile(capabilities: &[Capability], devices: &[Device]) -> Profile {
                 errno_ret: None,
             }],
         },
+        runtime_syscalls: BTreeSet::new(),
         paths: Paths::default(),
         gains_privileges: false,
         warnings: BTreeSet::new(),

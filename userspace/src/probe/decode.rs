@@ -234,6 +234,7 @@ impl Probe {
                 abi,
                 syscall,
                 call_site: symbols::call_site(&key.callers, &symbols),
+                decisive: false,
             };
             trace.capabilities.add(check, count);
         }

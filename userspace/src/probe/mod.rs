@@ -12,6 +12,6 @@ mod symbols;
 
 pub use self::{
     decode::{ExecutedProgram, Recording},
-    load::{Hooks, Probe, REQUIRED_TRACEPOINTS, cgroup2_root},
+    load::{Hooks, HostCannot, Probe, REQUIRED_TRACEPOINTS, cgroup2_root},
     offsets::BTF_PATH,
 };

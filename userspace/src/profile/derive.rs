@@ -54,6 +54,7 @@ pub fn derive(trace: &Trace) -> Profile {
         capabilities,
         devices,
         seccomp,
+        runtime_syscalls: trace.runtime_syscalls.clone(),
         paths,
         gains_privileges: trace
             .programs

@@ -4,6 +4,7 @@ mod derive;
 mod devices;
 mod paths;
 pub mod rules;
+mod warning;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +35,10 @@ pub struct Profile {
     pub devices: BTreeSet<Device>,
     /// The workload's system calls as an OCI seccomp profile, without any runtime's own.
     pub seccomp: Seccomp,
+    /// What the OCI runtime was seen to call under a seccomp filter before the entrypoint ran, beyond
+    /// the measured needs that the emitter knows.
+    #[serde(default)]
+    pub runtime_syscalls: BTreeSet<String>,
     /// Paths of kernel file systems.
     #[serde(default)]
     pub paths: Paths,

@@ -32,7 +32,9 @@ pub fn judge(check: &CapabilityCheck) -> Verdict {
         Namespace::Child => return in_child_namespace(check),
         Namespace::Own => {}
     }
-    if let Some(reason) = opportunistic(check) {
+    if !check.decisive
+        && let Some(reason) = opportunistic(check)
+    {
         return Opportunistic(reason);
     }
     Needed(alternatives(check))
@@ -97,6 +99,12 @@ fn opportunistic(check: &CapabilityCheck) -> Option<&'static str> {
         // scsi_cmd_allowed (drivers/scsi/scsi_ioctl.c) asks first, then filters commands.
         Capability::SYS_RAWIO if site(check, &["scsi_cmd_allowed"]) => {
             Some("asked before every SCSI command")
+        }
+        // ext4_load_and_init_journal ignores whether its journal thread got its priority.
+        Capability::SYS_NICE
+            if below(check, &["ext4_load_and_init_journal", "ext4_load_super", "ext4_fill_super"]) =>
+        {
+            Some("only the priority of a file system's journal thread")
         }
         // vt_ioctl asks for any request on a terminal that is not the caller's.
         Capability::SYS_TTY_CONFIG if site(check, &["vt_ioctl"]) => {
@@ -229,6 +237,7 @@ mod tests {
             syscall: Some(syscall.to_owned()),
             argument: None,
             call_site: call_site.iter().map(|&name| name.to_owned()).collect(),
+            decisive: false,
         }
     }
 

@@ -4,13 +4,14 @@ use anyhow::{Context as _, Result};
 use tokio::process::Command;
 
 use super::{
+    device_nodes::device_nodes,
     docker::Docker,
-    docker_answers::Info,
+    docker_answers::{Info, runtime_version},
     docker_cli::DockerRun,
     files::Files,
     record::{Options, Recorded, Recorder, Streams, connect, outcome},
 };
-use crate::trace::Engine;
+use crate::{capability::Capability, emit::docker::DockerTarget, profile::Profile, trace::Engine};
 
 /// The engine behind a user's line.
 #[derive(Debug)]
@@ -53,6 +54,33 @@ impl Session {
     #[must_use]
     pub fn docker(&self) -> &Docker {
         &self.docker
+    }
+
+    /// The version of a runtime, when it is on this host.
+    #[must_use]
+    pub fn runtime_version(&self, runtime: &str) -> Option<String> {
+        self.info.runtime_program(runtime).and_then(runtime_version)
+    }
+
+    /// What the rewritten line may say to this engine.
+    ///
+    /// # Errors
+    ///
+    /// When the daemon does not answer.
+    pub fn target(&self, run: &DockerRun, profile: &Profile, seccomp: &str) -> Result<DockerTarget> {
+        let mut target = DockerTarget::new(&self.info.server_version, self.info.security_modules(), seccomp);
+        target.nodes = device_nodes(run);
+        // Only builds differ in these: ask for those that matter.
+        for capability in [Capability::PERFMON, Capability::BPF, Capability::CHECKPOINT_RESTORE] {
+            if profile.capabilities.contains(&capability) {
+                if self.docker.knows(capability)? {
+                    target.capabilities.insert(capability);
+                } else {
+                    target.capabilities.remove(&capability);
+                }
+            }
+        }
+        Ok(target)
     }
 
     /// Makes the container of a line, arms, starts it, and records it to its end.

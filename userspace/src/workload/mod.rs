@@ -43,6 +43,15 @@ impl Workload {
         Ok(Self::Docker(run, session))
     }
 
+    /// The command line.
+    #[must_use]
+    pub fn command(&self) -> Vec<String> {
+        match self {
+            Self::Process(command) => command.clone(),
+            Self::Docker(run, _) => run.arguments(),
+        }
+    }
+
     /// Runs it as it is and records.
     ///
     /// # Errors

@@ -32,6 +32,8 @@ pub enum Streams {
     Inherit,
     /// Output is passed on to our standard error and remembered; there is no input.
     Capture,
+    /// Output is only remembered; there is no input.
+    Quiet,
 }
 
 /// How to record.
@@ -46,7 +48,7 @@ pub struct Options {
 }
 
 /// A recorded run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Recorded {
     /// What happened.
     pub trace: Trace,
@@ -122,7 +124,9 @@ impl Recorder {
         // A process left behind may hold the streams open for ever.
         let output = timeout(STRAGGLERS, async { (stdout.await, stderr.await) }).await;
         let output = match (streams, output) {
-            (Streams::Capture, Ok((Ok(stdout), Ok(stderr)))) => Some(Output { stdout, stderr }),
+            (Streams::Capture | Streams::Quiet, Ok((Ok(stdout), Ok(stderr)))) => {
+                Some(Output { stdout, stderr })
+            }
             _ => None,
         };
         Ok(Ended { status, output, interrupted })
@@ -205,7 +209,7 @@ pub(super) fn outcome(status: ExitStatus) -> Option<Outcome> {
 /// Connects a command's standard streams.
 pub(super) fn connect(command: &mut Command, streams: Streams) {
     use std::process::Stdio;
-    if streams == Streams::Capture {
+    if streams != Streams::Inherit {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     }
 }
@@ -214,6 +218,6 @@ fn end(child: &Child, signal: i32) {
     let Some(id) = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) else { return };
     if let Some(signal) = rustix::process::Signal::from_named_raw(signal) {
         // It may be gone already.
-        drop(rustix::process::kill_process(id, signal));
+        rustix::process::kill_process(id, signal).unwrap_or_default();
     }
 }

@@ -1,0 +1,197 @@
+//! `unpriv tighten`: the main job, end to end.
+
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+use super::{exit::Exit, runtime, style, verify::Judge};
+use crate::{
+    capability::Capability,
+    document,
+    emit::{docker_script, seccomp},
+    profile::derive,
+    report::{self, Before, Host},
+    shell::{shell_display, shell_quote},
+    trace::Outcome,
+    verify::{Policy, Proved, Verification, Verifier},
+    workload::{Streams, Workload},
+};
+
+/// Runs under a profile before giving up.
+const MAX_ROUNDS: u32 = 8;
+
+/// Record one run, keep only the privilege that it used, and prove it by running that
+///
+/// COMMAND is `docker run …` with every privilege it needs, or any program. It is run as it is once, and then
+/// again with only what it used, until it behaves the same. It gets no input, and its containers are removed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The directory for trace.json, profile.json, seccomp.json, run.sh and verify.json
+    #[arg(short, long, value_name = "DIR", default_value = "./unpriv-out")]
+    output: PathBuf,
+    /// Do not run the answer
+    #[arg(long)]
+    no_verify: bool,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    judge: Judge,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Says what is being done.
+pub(super) fn progress(step: &str) {
+    eprintln!("unpriv: {step}");
+}
+
+pub(super) fn tighten(arguments: &Arguments) -> Result<ExitCode> {
+    let directory = &arguments.output;
+    make_directory(directory)?;
+    let workload = Workload::parse(&arguments.command)?;
+    let policy = Policy {
+        max_rounds: MAX_ROUNDS,
+        repair: true,
+        check: arguments.judge.check.clone(),
+        prepare: arguments.judge.prepare.clone(),
+    };
+    let seccomp = directory.join("seccomp.json");
+    let verifier = Verifier { workload: &workload, seccomp: &seccomp, policy: &policy, progress: &progress };
+    let (proved, verified) = runtime()?.block_on(async {
+        progress(&format!("recording: {}", shell_display(&arguments.command)));
+        let baseline = verifier.baseline(Streams::Capture).await?;
+        // What was seen is kept whatever happens next.
+        document::write(&directory.join("trace.json"), &document::to_json(&baseline.trace))?;
+        report_outcome(baseline.outcome);
+        if arguments.no_verify || baseline.outcome.is_none() {
+            let profile = derive(&baseline.trace);
+            let rewritten = verifier.rewritten(&profile)?;
+            let verification = Verification::none(rewritten.as_ref(), &workload);
+            return Ok((Proved { trace: baseline.trace, profile, verification, rewritten }, false));
+        }
+        anyhow::Ok((verifier.prove(&baseline, None).await?, true))
+    })?;
+    write_bundle(directory, &workload, &proved)?;
+    print(arguments, &workload, &proved, verified)?;
+    let complete = Exit::of_trace(&proved.trace);
+    Ok(match (verified && !proved.verification.same, complete) {
+        (true, _) => Exit::No,
+        (false, complete) => complete,
+    }
+    .into())
+}
+
+fn make_directory(directory: &Path) -> Result<()> {
+    let name = directory.display();
+    fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make the directory {name} (choose another with -o)"))?;
+    Ok(document::check_writable(&directory.join("trace.json"))?)
+}
+
+fn report_outcome(outcome: Option<Outcome>) {
+    match outcome {
+        Some(Outcome::Exit(0)) | None => {}
+        Some(Outcome::Exit(code)) => progress(&format!(
+            "the command ended with exit status {code} even with every privilege; only what it used until then is known"
+        )),
+        Some(Outcome::Signal(signal)) => progress(&format!("the command was ended by signal {signal}")),
+    }
+}
+
+fn write_bundle(directory: &Path, workload: &Workload, proved: &Proved) -> Result<()> {
+    document::write(&directory.join("trace.json"), &document::to_json(&proved.trace))?;
+    document::write(&directory.join("profile.json"), &document::to_json(&proved.profile))?;
+    document::write(&directory.join("verify.json"), &document::to_json(&proved.verification))?;
+    let seccomp_path = directory.join("seccomp.json");
+    let script = match &proved.rewritten {
+        Some(rewritten) => docker_script::run_script(&rewritten.run, &seccomp_path.to_string_lossy()),
+        None => {
+            document::write(&seccomp_path, &seccomp::to_json(&proved.profile.seccomp))?;
+            process_script(&workload.command())
+        }
+    };
+    Ok(document::write_executable(&directory.join("run.sh"), &script)?)
+}
+
+/// `run.sh` of a plain command: our own launcher, with the profile beside the script.
+fn process_script(command: &[String]) -> Vec<u8> {
+    format!(
+        "#!/bin/sh\n# Made by unpriv: the command with only the privilege that it used.\n\
+         dir=$(CDPATH= cd -- \"$(dirname -- \"$0\")\" && pwd) || exit\n\
+         exec unpriv run --profile \"$dir/profile.json\" -- {}\n",
+        shell_quote(command)
+    )
+    .into_bytes()
+}
+
+fn print(arguments: &Arguments, workload: &Workload, proved: &Proved, verified: bool) -> Result<()> {
+    let directory = arguments.output.display();
+    let command = proved.rewritten.as_ref().map_or_else(
+        || {
+            let profile = arguments.output.join("profile.json").to_string_lossy().into_owned();
+            let launcher = ["unpriv", "run", "--profile", &profile, "--"].map(str::to_owned);
+            launcher.into_iter().chain(workload.command()).collect()
+        },
+        crate::emit::docker::Rewritten::argv,
+    );
+    if arguments.json {
+        let answer = json!({
+            "verified": verified && proved.verification.same,
+            "directory": arguments.output.to_string_lossy(),
+            "command": command,
+            "profile": proved.profile,
+            "verification": proved.verification,
+        });
+        return Ok(document::write("-".as_ref(), &document::to_json(&answer))?);
+    }
+    let style = style::style(&std::io::stdout());
+    let (before, after) = grants(workload, proved);
+    let mut text = report::table(&proved.profile, &before, after.as_ref(), style);
+    let mut warnings = report::warnings(&proved.profile.warnings, style);
+    for warning in proved.rewritten.iter().flat_map(|rewritten| &rewritten.warnings) {
+        let _ = writeln!(warnings, "{warning}");
+    }
+    if !warnings.is_empty() {
+        let _ = writeln!(text, "\n{}", warnings.trim_end());
+    }
+    let _ = writeln!(text, "\n{}", shell_display(&command));
+    let _ = writeln!(
+        text,
+        "\n{}",
+        if verified { report::verdict(&proved.verification) } else { "not verified".to_owned() }
+    );
+    let _ = writeln!(text, "written to {directory}: trace.json profile.json seccomp.json run.sh verify.json");
+    Ok(document::write("-".as_ref(), text.as_bytes())?)
+}
+
+/// What the user's line grants, and what the rewritten one does.
+fn grants(workload: &Workload, proved: &Proved) -> (Before, Option<Before>) {
+    let capabilities = own_capabilities();
+    match workload {
+        Workload::Process(_) => (Before::command(capabilities), None),
+        Workload::Docker(run, session) => {
+            let host = Host { capabilities, security_modules: session.info.security_modules() };
+            let after = proved.rewritten.as_ref().map(|rewritten| Before::docker(&rewritten.run, &host));
+            (Before::docker(run, &host), after)
+        }
+    }
+}
+
+/// What this process could hand on: its bounding set.
+fn own_capabilities() -> BTreeSet<Capability> {
+    Capability::all()
+        .filter(|capability| {
+            let bit = rustix::thread::CapabilitySet::from_bits_retain(capability.bit());
+            rustix::thread::capability_is_in_bounding_set(bit).unwrap_or(false)
+        })
+        .collect()
+}
