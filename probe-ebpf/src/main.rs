@@ -8,7 +8,10 @@ mod capabilities;
 mod devices;
 mod identity;
 mod maps;
+mod masked;
+mod paths;
 mod syscalls;
+mod walk;
 
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

@@ -1,6 +1,9 @@
-//! Which system calls the workload makes, which fail, and what it asks of its capability sets.
+//! Which system calls the workload makes, which fail or open a file, and what it asks of its capability sets.
 
-use crate::maps::{CAPABILITY_SETS, COUNTS, FAILURES, SEEN, TASKS, count, current, offset, sighted};
+use crate::{
+    maps::{CAPABILITY_SETS, COUNTS, FAILURES, SEEN, TASKS, count, current, offset, sighted},
+    paths::{is_open, opened},
+};
 use aya_ebpf::{
     bindings::task_struct, helpers::bpf_probe_read_user, macros::btf_tracepoint,
     programs::BtfTracePointContext,
@@ -183,7 +186,18 @@ pub(crate) fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     const ENODEV: i64 = -19;
     const EROFS: i64 = -30;
     const ENOSYS: i64 = -38;
+    let regs = ctx.arg::<*const u8>(0);
     let result = ctx.arg::<i64>(1);
+    if result >= 0 {
+        // SAFETY: the task's registers; a plain load through a BTF pointer cannot fault.
+        let id = unsafe { regs.byte_add(offset!(regs_syscall)).cast::<u64>().read_volatile() };
+        let task = current();
+        let (abi, number) = identify(task, id);
+        if is_open(abi == COMPAT, number) {
+            opened(task, result as u64);
+        }
+        return 0;
+    }
     if !(-4095..0).contains(&result) {
         return 0;
     }
@@ -193,7 +207,7 @@ pub(crate) fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let task = current();
     let Some(state) = TASKS.get(task) else { return 0 };
     // A call that seccomp denied never passed sys_enter: read its number from the registers.
-    let id: u64 = crate::maps::read(ctx.arg::<u64>(0), offset!(regs_syscall));
+    let id: u64 = crate::maps::read(regs as u64, offset!(regs_syscall));
     let (abi, syscall) = identify(task, id);
     let program = if state.stage == STAGE_WORKLOAD { state.program } else { PROGRAM_RUNTIME };
     let key = FailureKey { program, syscall, abi, errno: -result as u32 };

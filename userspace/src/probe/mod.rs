@@ -5,6 +5,7 @@ mod decode;
 pub mod device_program;
 mod load;
 mod offsets;
+mod opened;
 pub mod process;
 mod storage;
 mod symbols;

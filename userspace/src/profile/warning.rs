@@ -24,6 +24,9 @@ impl fmt::Display for Warning {
             Self::ReadsCapabilities(program) => {
                 write!(f, "{} reads its own capabilities: with fewer it may behave otherwise", text(program))
             }
+            Self::PathsUnknown => f.write_str(
+                "the files that the container opened were not recorded, so kernel paths that it needs are not known",
+            ),
             Self::Note(note) => f.write_str(&text(note)),
         }
     }

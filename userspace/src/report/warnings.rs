@@ -18,7 +18,7 @@ pub fn warnings(warnings: &BTreeSet<Warning>, style: Style) -> String {
         line("incomplete recording, so a grant may be missing:", &why);
     }
     for warning in warnings {
-        if matches!(warning, Warning::Note(_)) {
+        if matches!(warning, Warning::Note(_) | Warning::PathsUnknown) {
             line("note:", &warning.to_string());
         }
     }
