@@ -3,6 +3,7 @@
 
 mod decode;
 pub mod device_program;
+mod kernel_log;
 mod load;
 mod offsets;
 mod opened;
