@@ -21,6 +21,9 @@ pub fn verdict(verification: &Verification) -> String {
         let times = if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs, with repairs") };
         return format!("verified by running it ({times}): {compared}");
     }
+    if verification.interrupted {
+        return "NOT verified: interrupted before it was done".to_owned();
+    }
     let mut text = "NOT verified: it behaves otherwise with these grants".to_owned();
     if !verification.repeatable {
         text.push_str("\n  the unchanged command ends otherwise too when it is run again: undo what it changes with --prepare CMD, or judge it with --check CMD");

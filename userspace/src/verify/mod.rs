@@ -18,7 +18,9 @@ use crate::{
     probe::Hooks,
     profile::{Profile, Warning, derive},
     trace::{Outcome, Trace},
-    workload::{Options, Recorded, Streams, Workload, container::Session, docker_cli::DockerRun, process},
+    workload::{
+        Interrupted, Options, Recorded, Streams, Workload, container::Session, docker_cli::DockerRun, process,
+    },
 };
 
 /// The format of `verify.json`.
@@ -51,6 +53,8 @@ pub struct Verification {
     pub output_compared: bool,
     /// The unchanged command itself ends otherwise when it is run again, so nothing can be proved.
     pub repeatable: bool,
+    /// It was interrupted before it was done.
+    pub interrupted: bool,
     /// The command that was run.
     pub command: Vec<String>,
     /// Each run under a profile.
@@ -77,6 +81,7 @@ impl Verification {
             same: false,
             output_compared: false,
             repeatable: true,
+            interrupted: false,
             command: rewritten.map_or_else(|| workload.command(), Rewritten::argv),
             rounds: Vec::new(),
         }
@@ -156,25 +161,34 @@ impl Verifier<'_> {
             },
             added: BTreeSet::new(),
         };
-        for round in 1..=self.policy.max_rounds {
-            (self.progress)(&format!("verifying: run {round} under the profile"));
-            let (run, more) = self.round(&mut proof).await?;
-            if proof.verification.same || !self.policy.repair || run.outcome.is_none() {
-                break;
-            }
-            if !self.repair(&mut proof, more, run.trace.runtime_syscalls) {
-                self.search(&mut proof).await?;
-                break;
-            }
-        }
-        if proof.verification.same {
-            self.drop_needless(&mut proof).await?;
+        match self.rounds(&mut proof).await {
+            // What is known so far is worth something all the same.
+            Err(error) if error.is::<Interrupted>() => proof.verification.interrupted = true,
+            other => other?,
         }
         let rewritten = self.rewritten(&proof.profile)?;
         proof.verification.command =
             rewritten.as_ref().map_or_else(|| self.workload.command(), Rewritten::argv);
         let Proof { trace, profile, verification, .. } = proof;
         Ok(Proved { trace, profile, verification, rewritten })
+    }
+
+    async fn rounds(&self, proof: &mut Proof) -> Result<()> {
+        for round in 1..=self.policy.max_rounds {
+            (self.progress)(&format!("verifying: run {round} under the profile"));
+            let (run, more) = self.round(proof).await?;
+            if proof.verification.same || !self.policy.repair {
+                break;
+            }
+            if !self.repair(proof, more, run.trace.runtime_syscalls) {
+                self.search(proof).await?;
+                break;
+            }
+        }
+        if proof.verification.same {
+            self.drop_needless(proof).await?;
+        }
+        Ok(())
     }
 
     /// One run under the profile, compared. Where nothing explains a difference, the unchanged command
@@ -190,7 +204,7 @@ impl Verifier<'_> {
             (self.progress)("verifying: running the unchanged command again, to tell chance from denial");
             proof.repeated = true;
             self.prepare()?;
-            let again = self.workload.record(quiet()).await?;
+            let again = finished(self.workload.record(quiet()).await?)?;
             let reference = &mut proof.reference;
             proof.verification.repeatable = again.outcome == reference.outcome || self.policy.check.is_some();
             if again.output != reference.output {
@@ -254,13 +268,14 @@ impl Verifier<'_> {
 
     async fn run_under(&self, profile: &Profile) -> Result<Recorded> {
         self.prepare()?;
-        match self.workload {
+        let recorded = match self.workload {
             Workload::Process(command) => process::record(command, Some(profile), quiet()).await,
             Workload::Docker(_, session) => {
                 let Some(rewritten) = self.rewritten(profile)? else { bail!("no line to rewrite") };
                 session.record(&rewritten.run, quiet()).await
             }
-        }
+        };
+        Ok(finished(recorded?)?)
     }
 
     fn prepare(&self) -> Result<()> {
@@ -277,6 +292,11 @@ impl Verifier<'_> {
         let status = shell(command)?;
         Ok((!status.success()).then(|| format!("{} ({status})", crate::shell::printable(command))))
     }
+}
+
+/// A run that was stopped proves nothing.
+fn finished(recorded: Recorded) -> Result<Recorded, Interrupted> {
+    if recorded.outcome.is_some() { Ok(recorded) } else { Err(Interrupted) }
 }
 
 fn quiet() -> Options {

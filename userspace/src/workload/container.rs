@@ -1,5 +1,7 @@
 //! Recording a docker container: found by its cgroup, from the entrypoint's execve.
 
+use std::io::Write as _;
+
 use anyhow::{Context as _, Result};
 use tokio::process::Command;
 
@@ -9,6 +11,7 @@ use super::{
     docker_answers::{GraphDriver, Info, runtime_version},
     docker_cli::DockerRun,
     files::Files,
+    interrupts::Interrupts,
     record::{Options, Recorded, Recorder, Streams, connect, outcome},
 };
 use crate::{capability::Capability, emit::docker::DockerTarget, profile::Profile, trace::Engine};
@@ -33,7 +36,9 @@ impl Drop for Made<'_> {
         if !self.keep
             && let Err(error) = self.docker.remove(&self.id)
         {
-            eprintln!("unpriv: cannot remove the container {}: {error}", self.id);
+            // Nobody to hear it is no reason to panic.
+            let words = format!("unpriv: cannot remove the container {}: {error}\n", self.id);
+            drop(std::io::stderr().write_all(words.as_bytes()));
         }
     }
 }
@@ -89,12 +94,26 @@ impl Session {
     ///
     /// When nothing can be recorded on this host, or the daemon refuses.
     pub async fn record(&self, run: &DockerRun, options: Options) -> Result<Recorded> {
-        let made = Made { docker: &self.docker, id: self.docker.create(run)?, keep: false };
-        let recorded = self.record_made(run, &made.id, options).await;
+        // From here on a container may be left behind.
+        let mut interrupts = Interrupts::watch()?;
+        let id = match self.docker.create(run) {
+            Ok(id) => id,
+            // Ctrl-C ends the client as well.
+            Err(error) => {
+                interrupts.check().await?;
+                return Err(error.into());
+            }
+        };
+        let made = Made { docker: &self.docker, id, keep: false };
+        let recorded = self.record_made(run, &made.id, options, interrupts).await;
         let mut made = made;
         made.keep = match &recorded {
             // The daemon removes it, or the user wants to have it.
-            Ok(recorded) => run.auto_remove() || (!options.clean_up && recorded.start_failure.is_none()),
+            Ok(recorded) if recorded.outcome.is_some() => {
+                run.auto_remove() || (!options.clean_up && recorded.start_failure.is_none())
+            }
+            // It may run still.
+            Ok(_) => false,
             Err(_) => false,
         };
         if !made.keep
@@ -106,18 +125,26 @@ impl Session {
         recorded
     }
 
-    async fn record_made(&self, run: &DockerRun, id: &str, options: Options) -> Result<Recorded> {
+    async fn record_made(
+        &self,
+        run: &DockerRun,
+        id: &str,
+        options: Options,
+        interrupts: Interrupts,
+    ) -> Result<Recorded> {
         let container = self.docker.inspect(id)?;
         let engine: Engine = self.docker.engine(&self.info, &container)?;
         let layers = container.graph_driver.as_ref().map(GraphDriver::layers).unwrap_or_default();
-        let mut recorder = Recorder::arm(options.hooks, Files::of_image(&layers))?;
+        let mut recorder = Recorder::arm(options.hooks, Files::of_image(&layers), interrupts).await?;
         recorder.probe.watch_container(id)?;
         let mut start = Command::from(self.docker.start(run, id));
         // A terminal cannot be captured without taking it away from the workload.
         let streams = if run.tty() { Streams::Inherit } else { options.streams };
         connect(&mut start, streams);
         let child = start.spawn().context("cannot start the docker client")?;
-        let ended = recorder.follow(child, streams).await?;
+        // Its first process ignores signals that it has no handler for, pid_namespaces(7).
+        let kill = || drop(self.docker.kill(id));
+        let ended = recorder.follow(child, streams, kill).await?;
         let start_failure = self
             .docker
             .inspect(id)

@@ -20,12 +20,12 @@ const NO_IMAGE: &str = "unpriv.invalid/none:0";
 #[derive(Debug, thiserror::Error)]
 pub enum DockerError {
     /// No such client program.
-    #[error("`{}` cannot be run: {source} (install the docker client, or give its path)", printable(program))]
+    #[error("`{}` cannot be run: {error} (install the docker client, or give its path)", printable(program))]
     Client {
         /// As the user wrote it.
         program: String,
         /// From the kernel.
-        source: io::Error,
+        error: io::Error,
     },
     /// The client reached no daemon.
     #[error("the docker daemon does not answer: start it, or name another with -H or --context ({})", printable(.0))]
@@ -157,6 +157,17 @@ impl Docker {
         status.parse().map_err(|_| DockerError::Answer { action: "wait", detail: status })
     }
 
+    /// Ends a container's processes at once. One that runs no more is no error.
+    ///
+    /// # Errors
+    /// When there is no client or no daemon.
+    pub fn kill(&self, id: &str) -> Result<(), DockerError> {
+        match self.ok("kill", &["--", id]) {
+            Err(DockerError::Refused { .. }) => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
     /// Removes a container and its anonymous volumes, running or not. One that is gone is no error.
     ///
     /// # Errors
@@ -207,7 +218,7 @@ fn command(arguments: &[String]) -> Command {
 fn output(arguments: Vec<String>) -> Result<Output, DockerError> {
     let mut command = command(&arguments);
     let program = arguments.into_iter().next().unwrap_or_default();
-    command.stdin(Stdio::null()).output().map_err(|source| DockerError::Client { program, source })
+    command.stdin(Stdio::null()).output().map_err(|error| DockerError::Client { program, error })
 }
 
 fn refused(action: &'static str, output: &Output) -> DockerError {

@@ -7,6 +7,7 @@ pub mod docker_answers;
 pub mod docker_cli;
 pub mod docker_options;
 mod files;
+mod interrupts;
 mod output;
 pub mod process;
 mod record;
@@ -15,6 +16,7 @@ use anyhow::Result;
 
 use self::{container::Session, docker_cli::DockerRun};
 pub use self::{
+    interrupts::Interrupted,
     output::{Output, Stream},
     record::{Options, Recorded, Streams},
 };

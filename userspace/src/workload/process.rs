@@ -7,6 +7,7 @@ use tokio::process::Command;
 
 use super::{
     files::Files,
+    interrupts::Interrupts,
     record::{Options, Recorded, Recorder, connect, outcome},
 };
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
 /// When nothing can be recorded on this host, or the command cannot be started.
 pub async fn record(command: &[String], profile: Option<&Profile>, options: Options) -> Result<Recorded> {
     let Some((name, arguments)) = command.split_first() else { bail!("no command to run") };
+    let interrupts = Interrupts::watch()?;
     let (mut child, cgroup): (Command, Option<DeviceCgroup>) = match profile {
         None => {
             let path = launch::find(name)?;
@@ -36,7 +38,7 @@ pub async fn record(command: &[String], profile: Option<&Profile>, options: Opti
         }
     };
     connect(&mut child, options.streams);
-    let mut recorder = Recorder::arm(options.hooks, Files::of_this_process())?;
+    let mut recorder = Recorder::arm(options.hooks, Files::of_this_process(), interrupts).await?;
     let started = recorder.probe.spawn(0, || Ok(child.spawn()));
     let started = match started? {
         Ok(started) => started,
@@ -46,7 +48,7 @@ pub async fn record(command: &[String], profile: Option<&Profile>, options: Opti
         }
         Err(error) => return Err(error).with_context(|| format!("cannot start `{}`", printable(name))),
     };
-    let ended = recorder.follow(started, options.streams).await?;
+    let ended = recorder.follow(started, options.streams, || ()).await?;
     let outcome = if ended.interrupted { None } else { outcome(ended.status) };
     let trace = recorder.finish(command, &ended, outcome, None)?;
     if let Some(cgroup) = cgroup {

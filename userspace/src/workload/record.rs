@@ -7,12 +7,12 @@ use std::{
 use anyhow::{Context as _, Result};
 use tokio::{
     process::{Child, Command},
-    signal::unix::{Signal, SignalKind, signal},
     time::{Instant, sleep, timeout},
 };
 
 use super::{
     files::{Files, device_nodes},
+    interrupts::{Interrupts, Stop},
     output::{Output, drain},
 };
 use crate::{
@@ -71,22 +71,24 @@ pub(super) struct Ended {
 pub(super) struct Recorder {
     pub(super) probe: Probe,
     pub(super) files: Files,
-    interrupt: Signal,
-    terminate: Signal,
+    interrupts: Interrupts,
 }
 
 impl Recorder {
-    pub(super) fn arm(hooks: Hooks, files: Files) -> Result<Self> {
-        Ok(Self {
-            probe: Probe::attach(hooks)?,
-            files,
-            interrupt: signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?,
-            terminate: signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?,
-        })
+    /// Attaches everything. Not when it is to end already.
+    pub(super) async fn arm(hooks: Hooks, files: Files, mut interrupts: Interrupts) -> Result<Self> {
+        let probe = Probe::attach(hooks)?;
+        interrupts.check().await?;
+        Ok(Self { probe, files, interrupts })
     }
 
-    /// Follows a started command to its end.
-    pub(super) async fn follow(&mut self, mut child: Child, streams: Streams) -> Result<Ended> {
+    /// Follows a started command to its end. `kill` ends what a signal to the command does not reach.
+    pub(super) async fn follow(
+        &mut self,
+        mut child: Child,
+        streams: Streams,
+        kill: impl Fn(),
+    ) -> Result<Ended> {
         let pass_on = streams == Streams::Capture;
         let stdout = tokio::spawn(drain(child.stdout.take(), pass_on));
         let stderr = tokio::spawn(drain(child.stderr.take(), pass_on));
@@ -102,18 +104,18 @@ impl Recorder {
                     ready.context("cannot wait for events")?.clear_ready();
                     self.look_at_files()?;
                 }
-                // The terminal sends Ctrl-C to the workload as well; the second one is final.
-                _ = self.interrupt.recv() => {
-                    if interrupted { end(&child, libc::SIGKILL); }
+                stop = self.interrupts.next() => {
+                    if interrupted {
+                        // The second one is final.
+                        deadline = Some(Instant::now());
+                    } else if stop == Stop::Terminate {
+                        end(&child, libc::SIGTERM);
+                    }
                     interrupted = true;
-                    deadline.get_or_insert(Instant::now() + PATIENCE);
-                }
-                _ = self.terminate.recv() => {
-                    interrupted = true;
-                    end(&child, libc::SIGTERM);
                     deadline.get_or_insert(Instant::now() + PATIENCE);
                 }
                 () = sleep(patience), if deadline.is_some() => {
+                    kill();
                     end(&child, libc::SIGKILL);
                     deadline = Some(Instant::now() + PATIENCE);
                 }
