@@ -15,7 +15,7 @@ use serde::{
 
 use crate::{
     profile::{self, Profile},
-    shell::{printable, quote_word},
+    shell::{one_line, quote_word},
     trace::{self, Trace},
 };
 
@@ -302,7 +302,9 @@ fn is_standard_stream(path: &Path) -> bool {
     path == Path::new(STANDARD_STREAM)
 }
 
-fn display(path: &Path) -> String {
+/// A path as messages write it, on one line.
+#[must_use]
+pub fn display(path: &Path) -> String {
     one_line(&path.display().to_string())
 }
 
@@ -356,10 +358,6 @@ fn malformed(name: &str, field: Option<String>, error: &serde_json::Error) -> Er
         field: field.map(|field| one_line(&field)),
         message: one_line(message),
     }
-}
-
-fn one_line(text: &str) -> String {
-    printable(text).replace('\n', "\\n")
 }
 
 impl Kind {

@@ -24,6 +24,12 @@ pub fn printable(text: &str) -> String {
     text.split('\n').map(|line| escape(line, false)).collect::<Vec<_>>().join("\n")
 }
 
+/// [`printable`] for a name within a line: line breaks are escaped as well.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    escape(text, false)
+}
+
 /// One word for `sh`.
 #[must_use]
 pub fn quote_word(word: &str) -> String {

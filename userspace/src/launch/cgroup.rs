@@ -29,14 +29,14 @@ pub enum CgroupError {
     #[error("no cgroup file system is mounted: mount cgroup2, or v1 with the devices controller")]
     NotMounted,
     /// One of the steps to make it failed.
-    #[error("{step} {}: {source}", path.display())]
+    #[error("{step} {}: {error}", path.display())]
     Step {
         /// What was tried.
         step: &'static str,
         /// The cgroup or the file in it.
         path: PathBuf,
         /// What the kernel said.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -44,7 +44,7 @@ impl DeviceCgroup {
     /// Makes one below the cgroup of this process: of version 2 with a program, else of version 1.
     pub(super) fn create(rules: &[Rule]) -> Result<Self, CgroupError> {
         let read =
-            |path: &str| fs::read_to_string(path).map_err(|source| step("read", Path::new(path), source));
+            |path: &str| fs::read_to_string(path).map_err(|error| step("read", Path::new(path), error));
         let (mounts, own) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
         let first = match own_cgroup(&mounts, &own, Version::V2) {
             Some(parent) => match Self::version_2(&parent, rules) {
@@ -62,9 +62,9 @@ impl DeviceCgroup {
     fn version_2(parent: &Path, rules: &[Rule]) -> Result<Self, CgroupError> {
         let cgroup = Self::below(parent)?;
         let directory =
-            File::open(&cgroup.directory).map_err(|source| step("open cgroup", &cgroup.directory, source))?;
+            File::open(&cgroup.directory).map_err(|error| step("open cgroup", &cgroup.directory, error))?;
         device_program::attach(&directory, &devices::program(rules))
-            .map_err(|source| step("attach a device program to cgroup", &cgroup.directory, source))?;
+            .map_err(|error| step("attach a device program to cgroup", &cgroup.directory, error))?;
         Ok(cgroup)
     }
 
@@ -72,7 +72,7 @@ impl DeviceCgroup {
         let cgroup = Self::below(parent)?;
         let write = |file: &str, text: &str| {
             let path = cgroup.directory.join(file);
-            fs::write(&path, text).map_err(|source| step("write", &path, source))
+            fs::write(&path, text).map_err(|error| step("write", &path, error))
         };
         write("devices.deny", "a")?;
         for rule in rules {
@@ -85,7 +85,7 @@ impl DeviceCgroup {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = parent.join(format!("unpriv-{}-{count}", process::id()));
-        fs::create_dir(&directory).map_err(|source| step("make cgroup", &directory, source))?;
+        fs::create_dir(&directory).map_err(|error| step("make cgroup", &directory, error))?;
         Ok(Self { directory, removed: false })
     }
 
@@ -98,7 +98,7 @@ impl DeviceCgroup {
     /// `cgroup.procs`, for moving to it.
     pub(super) fn entrance(&self) -> Result<File, CgroupError> {
         let path = self.directory.join("cgroup.procs");
-        File::options().write(true).open(&path).map_err(|source| step("open", &path, source))
+        File::options().write(true).open(&path).map_err(|error| step("open", &path, error))
     }
 
     /// The processes in it.
@@ -157,8 +157,8 @@ impl Drop for DeviceCgroup {
     }
 }
 
-fn step(step: &'static str, path: &Path, source: io::Error) -> CgroupError {
-    CgroupError::Step { step, path: path.to_owned(), source }
+fn step(step: &'static str, path: &Path, error: io::Error) -> CgroupError {
+    CgroupError::Step { step, path: path.to_owned(), error }
 }
 
 /// Removes a cgroup and those that the command made in it. Their files go with them.

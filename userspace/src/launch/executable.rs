@@ -8,19 +8,21 @@ use std::{
 
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 
+use crate::shell::one_line;
+
 /// Why a command cannot be executed.
 #[derive(Debug, thiserror::Error)]
 pub enum NotExecutable {
     /// No such file; a shell exits with 127.
-    #[error("{0}: command not found")]
+    #[error("{}: command not found", one_line(.0))]
     NotFound(String),
     /// There is one, but it is no program that may be executed; a shell exits with 126.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}", one_line(&path.to_string_lossy()))]
     Refused {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -29,14 +31,14 @@ pub enum NotExecutable {
 pub(super) fn find(name: &OsStr, search: &OsStr) -> Result<PathBuf, NotExecutable> {
     let not_found = || NotExecutable::NotFound(name.to_string_lossy().into_owned());
     if name.is_empty() {
-        return Err(not_found());
+        return Err(NotExecutable::NotFound("(an empty name)".to_owned()));
     }
     if name.as_encoded_bytes().contains(&b'/') {
         let path = PathBuf::from(name);
         return match check(&path) {
             Ok(()) => Ok(path),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(not_found()),
-            Err(source) => Err(NotExecutable::Refused { path, source }),
+            Err(error) => Err(NotExecutable::Refused { path, error }),
         };
     }
     let mut refused = None;
@@ -46,8 +48,8 @@ pub(super) fn find(name: &OsStr, search: &OsStr) -> Result<PathBuf, NotExecutabl
         let path = directory.join(name);
         match check(&path) {
             Ok(()) => return Ok(path),
-            Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
-                refused.get_or_insert(NotExecutable::Refused { path, source });
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                refused.get_or_insert(NotExecutable::Refused { path, error });
             }
             Err(_) => {}
         }

@@ -30,6 +30,7 @@ use crate::{
     emit::seccomp::{self, Problem},
     probe::process::Confinement,
     profile::Profile,
+    shell::one_line,
 };
 
 /// How to launch, besides the profile.
@@ -77,12 +78,12 @@ pub enum Error {
     #[error("cannot read the capabilities of this process: {0}")]
     Capabilities(io::Error),
     /// The child failed before or in execve.
-    #[error("{}: {source}{}", path.display(), hint(source))]
+    #[error("{}: {error}{}", one_line(&path.to_string_lossy()), hint(error))]
     Start {
         /// The executable.
         path: PathBuf,
         /// What the kernel said.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -157,7 +158,7 @@ impl Launch {
     /// [`Error::Start`]. Under a profile without `write` the child cannot tell that execve failed: it is then
     /// a child that a signal ended.
     pub fn spawn(&mut self) -> Result<Child, Error> {
-        self.command.spawn().map_err(|source| Error::Start { path: self.executable.clone(), source })
+        self.command.spawn().map_err(|error| Error::Start { path: self.executable.clone(), error })
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the kernel side has to say, passed on as talk.
 
+use std::io::Write as _;
+
 use anyhow::{Context as _, Result};
 use aya::Ebpf;
 use aya_log::EbpfLogger;
@@ -16,7 +18,8 @@ impl Log for Talk {
     }
 
     fn log(&self, record: &Record<'_>) {
-        eprintln!("unpriv: kernel side: {}", record.args());
+        // Nobody to hear it is no reason to panic.
+        drop(writeln!(std::io::stderr(), "unpriv: kernel side: {}", record.args()));
     }
 
     fn flush(&self) {}

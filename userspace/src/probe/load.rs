@@ -17,6 +17,7 @@ use aya_log::EbpfLogger;
 use probe_ebpf::{
     ABIS, Argument, CONTAINER_ID, Container, NO_SYSCALL, Offsets, STAGE_LAUNCHER, SYSCALLS, Task,
 };
+use rustix::thread::CapabilitySet;
 
 use super::{
     kernel_log::{self, Talk},
@@ -225,12 +226,35 @@ fn refused(error: &anyhow::Error, what: &str) -> anyhow::Error {
         .chain()
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
         .any(|io| io.raw_os_error() == Some(libc::EPERM));
-    let hint = if not_permitted {
-        ": unpriv records as root with CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN); `unpriv doctor` tells what is missing"
-    } else {
-        ""
-    };
-    anyhow!("the kernel refused to {what}: {error:#}{hint}")
+    if !not_permitted {
+        return anyhow!("the kernel refused to {what}: {error:#}");
+    }
+    let missing = missing_capabilities();
+    if missing.is_empty() {
+        return anyhow!(
+            "the kernel refused to {what}: {error:#}: unpriv records as root of the initial user namespace; \
+             `unpriv doctor` tells what is missing"
+        );
+    }
+    anyhow!(
+        "cannot {what} without {}: run unpriv as root and with it, or with CAP_SYS_ADMIN",
+        missing.join(", ")
+    )
+}
+
+/// What recording needs and this process lacks; `CAP_SYS_ADMIN` stands for all of them (kernel/bpf/syscall.c,
+/// `bpf_cap_init` and `bpf_prog_load`).
+fn missing_capabilities() -> Vec<&'static str> {
+    let Ok(sets) = rustix::thread::capabilities(None) else { return Vec::new() };
+    if sets.effective.contains(CapabilitySet::SYS_ADMIN) {
+        return Vec::new();
+    }
+    let needed = [
+        (CapabilitySet::BPF, "CAP_BPF"),
+        (CapabilitySet::PERFMON, "CAP_PERFMON"),
+        (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
+    ];
+    needed.into_iter().filter(|(one, _)| !sets.effective.contains(*one)).map(|(_, name)| name).collect()
 }
 
 /// Which calls' arguments decide whether a capability check mattered.
