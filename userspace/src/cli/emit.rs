@@ -56,7 +56,7 @@ pub(super) fn emit(arguments: &Arguments) -> Result<ExitCode> {
             let bare = DockerRun::parse(&["docker", "run", "IMAGE"].map(str::to_owned))?;
             let rewritten = rewrite(&bare, &profile, &target);
             for warning in &rewritten.warnings {
-                eprintln!("unpriv: {warning}");
+                say!("{warning}");
             }
             let lines = rewritten.run.option_lines();
             let text: String = lines.iter().map(|words| shell_quote(words) + "\n").collect();
@@ -66,7 +66,7 @@ pub(super) fn emit(arguments: &Arguments) -> Result<ExitCode> {
             let version = arguments.runtime_version.as_deref();
             let (mut needs, warning) = RuntimeNeeds::choose(&arguments.runtime, version, false);
             if let Some(warning) = warning.filter(|_| arguments.runtime != "any") {
-                eprintln!("unpriv: {warning:?}");
+                say!("{warning}");
             }
             needs.tolerated.extend(profile.runtime_syscalls.iter().cloned());
             let widened = seccomp::for_runtime(&profile.seccomp, &needs);
@@ -76,7 +76,7 @@ pub(super) fn emit(arguments: &Arguments) -> Result<ExitCode> {
     };
     document::write(&arguments.output, &bytes)?;
     if !profile.complete {
-        eprintln!("unpriv: {}: made from an incomplete recording", arguments.profile.display());
+        say!("{}: made from an incomplete recording", document::display(&arguments.profile));
         return Ok(Exit::Incomplete.into());
     }
     Ok(Exit::Done.into())

@@ -2,7 +2,12 @@
 
 use std::process::ExitCode;
 
-use crate::{launch, probe::HostCannot, trace::Trace, workload::docker::DockerError};
+use crate::{
+    launch,
+    probe::HostCannot,
+    trace::Trace,
+    workload::{Interrupted, docker::DockerError},
+};
 
 /// What a verb ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +34,7 @@ impl Exit {
     /// Says what a trace lost, if anything.
     pub(super) fn of_trace(trace: &Trace) -> Self {
         for loss in &trace.lost {
-            eprintln!("unpriv: incomplete: {loss}");
+            say!("incomplete: {loss}");
         }
         if trace.complete { Self::Done } else { Self::Incomplete }
     }
@@ -39,7 +44,14 @@ impl Exit {
 pub(super) fn of_error(error: &anyhow::Error) -> ExitCode {
     for cause in error.chain() {
         if let Some(launch) = cause.downcast_ref::<launch::Error>() {
-            return ExitCode::from(launch.exit_code());
+            // 126 and 127 are for the one verb that stands in for the command itself.
+            return match launch.exit_code() {
+                126 | 127 => Exit::Usage.into(),
+                code => ExitCode::from(code),
+            };
+        }
+        if cause.is::<Interrupted>() {
+            return Exit::Incomplete.into();
         }
         let host = cause.is::<HostCannot>()
             || cause.downcast_ref::<DockerError>().is_some_and(|error| {

@@ -48,13 +48,13 @@ pub(super) fn record(arguments: &Arguments) -> Result<ExitCode> {
     let recorded = runtime()?.block_on(workload.record(options))?;
     document::write(&arguments.output, &document::to_json(&recorded.trace))?;
     if let Some(failure) = &recorded.start_failure {
-        eprintln!("unpriv: the command did not start: {}", crate::shell::printable(failure));
+        say!("the command did not start: {}", crate::shell::printable(failure));
         return Ok(Exit::No.into());
     }
     match recorded.outcome {
         Some(Outcome::Exit(0)) => {}
-        Some(Outcome::Exit(code)) => eprintln!("unpriv: the command ended with exit status {code}"),
-        Some(Outcome::Signal(signal)) => eprintln!("unpriv: the command was ended by signal {signal}"),
+        Some(Outcome::Exit(code)) => say!("the command ended with exit status {code}"),
+        Some(Outcome::Signal(signal)) => say!("the command was ended by signal {signal}"),
         None => {}
     }
     Ok(Exit::of_trace(&recorded.trace).into())

@@ -5,7 +5,7 @@ use std::{ffi::OsString, os::unix::process::ExitStatusExt as _, path::PathBuf, p
 use anyhow::{Context as _, Result};
 
 use crate::{
-    document::read_profile,
+    document,
     launch::{self, Options},
     probe::process::{forward_signals, stop_forwarding_signals},
 };
@@ -27,10 +27,17 @@ pub(super) struct Arguments {
     command: Vec<OsString>,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let profile = read_profile(&arguments.profile)?;
+pub(super) fn main(arguments: &Arguments) -> ExitCode {
+    run(arguments).unwrap_or_else(|error| {
+        let own = super::failed(&error);
+        error.downcast_ref::<launch::Error>().map_or(own, |error| ExitCode::from(error.exit_code()))
+    })
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let profile = document::read_profile(&arguments.profile)?;
     if !profile.complete {
-        eprintln!("unpriv: {}: made from an incomplete recording", arguments.profile.display());
+        say!("{}: made from an incomplete recording", document::display(&arguments.profile));
     }
     let options = Options { without_device_cgroup: arguments.no_device_cgroup, ..Options::default() };
     let mut launch = launch::prepare(&profile, &arguments.command, &options)?;
@@ -41,7 +48,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(cgroup) = launch.cgroup {
         let path = cgroup.path().to_owned();
         if let Err(error) = cgroup.remove() {
-            eprintln!("unpriv: {}: {error}: the command left processes behind", path.display());
+            say!("{}: {error}: the command left processes behind", path.display());
         }
     }
     let code = status.code().or_else(|| Some(128 + status.signal()?)).context("the command did not end")?;

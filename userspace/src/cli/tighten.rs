@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use super::{exit::Exit, runtime, style, verify::Judge};
@@ -23,6 +23,8 @@ use crate::{
     workload::{Streams, Workload},
 };
 
+/// The files of a bundle.
+const BUNDLE: [&str; 5] = ["trace.json", "profile.json", "seccomp.json", "run.sh", "verify.json"];
 /// Runs under a profile before giving up.
 const MAX_ROUNDS: u32 = 8;
 
@@ -50,12 +52,13 @@ pub(super) struct Arguments {
 
 /// Says what is being done.
 pub(super) fn progress(step: &str) {
-    eprintln!("unpriv: {step}");
+    say!("{step}");
 }
 
 pub(super) fn tighten(arguments: &Arguments) -> Result<ExitCode> {
     let directory = &arguments.output;
-    make_directory(directory)?;
+    // It goes again when there is nothing to put into it.
+    let _made = MadeDirectories::make(directory)?;
     let workload = Workload::parse(&arguments.command)?;
     let policy = Policy {
         max_rounds: MAX_ROUNDS,
@@ -89,11 +92,35 @@ pub(super) fn tighten(arguments: &Arguments) -> Result<ExitCode> {
     .into())
 }
 
-fn make_directory(directory: &Path) -> Result<()> {
-    let name = directory.display();
-    fs::create_dir_all(directory)
-        .with_context(|| format!("cannot make the directory {name} (choose another with -o)"))?;
-    Ok(document::check_writable(&directory.join("trace.json"))?)
+/// Directories that were made for the bundle, the outermost first; those that stay empty are removed.
+struct MadeDirectories(Vec<PathBuf>);
+
+impl MadeDirectories {
+    fn make(directory: &Path) -> Result<Self> {
+        let missing = directory.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        let mut made: Vec<PathBuf> = missing.map(Path::to_owned).collect();
+        made.reverse();
+        let made = Self(made);
+        let name = document::display(directory);
+        if directory.exists() && !directory.is_dir() {
+            bail!("{name} is no directory: choose another with -o");
+        }
+        fs::create_dir_all(directory)
+            .with_context(|| format!("cannot make the directory {name} (choose another with -o)"))?;
+        for file in BUNDLE {
+            document::check_writable(&directory.join(file))?;
+        }
+        Ok(made)
+    }
+}
+
+impl Drop for MadeDirectories {
+    fn drop(&mut self) {
+        for directory in self.0.iter().rev() {
+            // One with files in it stays.
+            drop(fs::remove_dir(directory));
+        }
+    }
 }
 
 fn report_outcome(outcome: Option<Outcome>) {
@@ -133,7 +160,7 @@ fn process_script(command: &[String]) -> Vec<u8> {
 }
 
 fn print(arguments: &Arguments, workload: &Workload, proved: &Proved, verified: bool) -> Result<()> {
-    let directory = arguments.output.display();
+    let directory = document::display(&arguments.output);
     let command = proved.rewritten.as_ref().map_or_else(
         || {
             let profile = arguments.output.join("profile.json").to_string_lossy().into_owned();
@@ -168,7 +195,7 @@ fn print(arguments: &Arguments, workload: &Workload, proved: &Proved, verified: 
         "\n{}",
         if verified { report::verdict(&proved.verification) } else { "not verified".to_owned() }
     );
-    let _ = writeln!(text, "written to {directory}: trace.json profile.json seccomp.json run.sh verify.json");
+    let _ = writeln!(text, "written to {directory}: {}", BUNDLE.join(" "));
     Ok(document::write("-".as_ref(), text.as_bytes())?)
 }
 

@@ -61,7 +61,8 @@ pub(super) fn verify(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.json {
         document::write("-".as_ref(), &document::to_json(&proved.verification))?;
     } else {
-        println!("{}", crate::report::verdict(&proved.verification));
+        let text = crate::report::verdict(&proved.verification) + "\n";
+        document::write("-".as_ref(), text.as_bytes())?;
     }
     Ok(if proved.verification.same { Exit::Done } else { Exit::No }.into())
 }
