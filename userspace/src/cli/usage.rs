@@ -2,10 +2,13 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{
+    Parser as _,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use super::exit::Exit;
-use crate::shell::{one_line, printable};
+use crate::shell::one_line;
 
 /// Verbs that end with a command.
 const WITH_COMMAND: [&str; 4] = ["tighten", "record", "verify", "run"];
@@ -22,17 +25,12 @@ pub(super) fn report(error: &clap::Error) -> ExitCode {
         );
         return Exit::Usage.into();
     }
-    let hostile = arguments.iter().any(|argument| {
-        let text = argument.to_string_lossy();
-        one_line(&text) != text
-    });
-    if hostile {
-        // Without colours, nothing of what clap wrote itself is escaped.
-        say!("{}", printable(error.render().to_string().trim_end()));
-    } else {
-        // Nobody to read it is no failure.
-        drop(error.print());
-    }
+    // clap repeats what it was given: it is given what may be repeated.
+    let printable: Vec<String> =
+        arguments.iter().map(|argument| one_line(&argument.to_string_lossy())).collect();
+    let harmless = super::Arguments::try_parse_from(printable).err();
+    // Nobody to read it is no failure.
+    drop(harmless.as_ref().filter(|other| other.kind() == error.kind()).unwrap_or(error).print());
     if error.use_stderr() && forgot_the_dashes(error, &arguments) {
         say!("the command comes after `--`, as in: unpriv tighten -- docker run IMAGE");
     }

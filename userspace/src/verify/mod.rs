@@ -45,6 +45,10 @@ pub struct Policy {
 
 /// What verification found; `verify.json`.
 #[derive(Clone, Debug, Serialize)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a field of verify.json, and they do not depend on each other"
+)]
 pub struct Verification {
     version: u32,
     /// The workload behaves the same under the profile.
