@@ -4,10 +4,12 @@
 //! needs; the end-to-end tests hold unpriv's answers against that.
 
 pub mod ablate;
+pub mod cli;
 pub mod grants;
 pub mod run;
 pub mod search;
 pub mod workload;
 
+pub use cli::unpriv_binary;
 pub use grants::{Grants, Host, Rule};
 pub use workload::{Expected, Form, Workload, workloads};

@@ -1,18 +1,13 @@
 //! The main job on every workload of the zoo, in both forms, held against what brute force found.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use e2e::{
     Expected, Form, Grants, Host, Workload,
     grants::{plain_argv, privileged_docker_argv},
     run::{clean_up, run_plain},
-    workloads,
+    unpriv_binary, workloads,
 };
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
@@ -43,14 +38,6 @@ fn main() -> Result<()> {
         }
     }
     libtest_mimic::run(&arguments, trials).exit()
-}
-
-/// The binary that cargo built beside this test.
-fn unpriv() -> Result<PathBuf> {
-    let this = std::env::current_exe()?;
-    let path = this.ancestors().nth(2).context("no target directory")?.join("unpriv");
-    ensure!(path.is_file(), "{} is missing: run `cargo build` first", path.display());
-    Ok(path)
 }
 
 fn tighten(workload: &Workload, form: Form) -> Result<()> {
@@ -92,7 +79,7 @@ fn last_round(verification: &Value) -> String {
 }
 
 fn answer(workload: &Workload, form: Form, host: &Host, output: &Path) -> Result<Value> {
-    let mut argv: Vec<String> = vec![unpriv()?.to_string_lossy().into_owned()];
+    let mut argv: Vec<String> = vec![unpriv_binary()?.to_string_lossy().into_owned()];
     argv.extend(["tighten", "--json", "-o"].map(str::to_owned));
     argv.extend([output.to_string_lossy().into_owned(), "--".to_owned()]);
     let (stdout, stderr) = match form {
