@@ -1,20 +1,23 @@
 //! Recording a docker container: found by its cgroup, from the entrypoint's execve.
 
-use std::io::Write as _;
+use std::{io::Write as _, pin::pin, time::Duration};
 
 use anyhow::{Context as _, Result};
-use tokio::process::Command;
+use tokio::{process::Command, time::timeout};
 
 use super::{
     device_nodes::device_nodes,
-    docker::Docker,
+    docker::{Docker, DockerError},
     docker_answers::{GraphDriver, Info, runtime_version},
     docker_cli::DockerRun,
     files::Files,
-    interrupts::Interrupts,
-    record::{Options, Recorded, Recorder, Streams, connect, outcome},
+    interrupts::{Interrupted, Interrupts},
+    record::{Options, Recorded, Recorder, Streams, connect, end, outcome},
 };
 use crate::{capability::Capability, emit::docker::DockerTarget, profile::Profile, trace::Engine};
+
+/// How long making a container takes at most, when its image is here.
+const CREATION: Duration = Duration::from_secs(2);
 
 /// The engine behind a user's line.
 #[derive(Debug)]
@@ -96,15 +99,7 @@ impl Session {
     pub async fn record(&self, run: &DockerRun, options: Options) -> Result<Recorded> {
         // From here on a container may be left behind.
         let mut interrupts = Interrupts::watch()?;
-        let id = match self.docker.create(run) {
-            Ok(id) => id,
-            // Ctrl-C ends the client as well.
-            Err(error) => {
-                interrupts.check().await?;
-                return Err(error.into());
-            }
-        };
-        let made = Made { docker: &self.docker, id, keep: false };
+        let made = self.make(run, &mut interrupts).await?;
         let recorded = self.record_made(run, &made.id, options, interrupts).await;
         let mut made = made;
         made.keep = match &recorded {
@@ -123,6 +118,33 @@ impl Session {
             drop(std::fs::remove_file(file));
         }
         recorded
+    }
+
+    /// Makes the container. A client that is interrupted may or may not have made one, so it is kept out of
+    /// the terminal's process group.
+    async fn make(&self, run: &DockerRun, interrupts: &mut Interrupts) -> Result<Made<'_>> {
+        let mut create = Command::from(Docker::create(run));
+        let client = create
+            .process_group(0)
+            .spawn()
+            .map_err(|error| DockerError::Client { program: run.program.clone(), error })?;
+        let id = client.id();
+        let mut output = pin!(client.wait_with_output());
+        let made = |output| Ok(Made { docker: &self.docker, id: Docker::created(&output)?, keep: false });
+        tokio::select! {
+            output = &mut output => return made(output.context("cannot wait for the docker client")?),
+            _ = interrupts.next() => {}
+        }
+        // It is done in a moment, or it pulls an image for minutes.
+        let output = match timeout(CREATION, &mut output).await {
+            Ok(output) => output,
+            Err(_) => {
+                end(id, libc::SIGINT);
+                output.await
+            }
+        };
+        drop(output.map(made));
+        Err(Interrupted.into())
     }
 
     async fn record_made(

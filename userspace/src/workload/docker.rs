@@ -96,14 +96,21 @@ impl Docker {
         }
     }
 
-    /// Makes the container of a line without starting it; its ID.
+    /// The command that makes the container of a line without starting it.
+    #[must_use]
+    pub fn create(run: &DockerRun) -> Command {
+        let mut command = command(&run.create_arguments());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// The ID of the container that [`Self::create`] made.
     ///
     /// # Errors
-    /// When the daemon refuses, in its own words.
-    pub fn create(&self, run: &DockerRun) -> Result<String, DockerError> {
-        let output = output(run.create_arguments())?;
+    /// When the daemon refused, in its own words.
+    pub fn created(output: &Output) -> Result<String, DockerError> {
         if !output.status.success() {
-            return Err(refused("create", &output));
+            return Err(refused("create", output));
         }
         // The ID is the last line; a pull that had to be made first may have talked before it.
         let stdout = String::from_utf8_lossy(&output.stdout);

@@ -109,14 +109,14 @@ impl Recorder {
                         // The second one is final.
                         deadline = Some(Instant::now());
                     } else if stop == Stop::Terminate {
-                        end(&child, libc::SIGTERM);
+                        end(child.id(), libc::SIGTERM);
                     }
                     interrupted = true;
                     deadline.get_or_insert(Instant::now() + PATIENCE);
                 }
                 () = sleep(patience), if deadline.is_some() => {
                     kill();
-                    end(&child, libc::SIGKILL);
+                    end(child.id(), libc::SIGKILL);
                     deadline = Some(Instant::now() + PATIENCE);
                 }
             }
@@ -216,10 +216,10 @@ pub(super) fn connect(command: &mut Command, streams: Streams) {
     }
 }
 
-fn end(child: &Child, signal: i32) {
-    let Some(id) = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) else { return };
+/// Sends a signal to a process that may be gone already.
+pub(super) fn end(id: Option<u32>, signal: i32) {
+    let Some(id) = id.and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) else { return };
     if let Some(signal) = rustix::process::Signal::from_named_raw(signal) {
-        // It may be gone already.
         rustix::process::kill_process(id, signal).unwrap_or_default();
     }
 }
