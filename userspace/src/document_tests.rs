@@ -3,6 +3,15 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
+
+#[test]
+fn json_is_fit_for_a_terminal() {
+    let text = "a\u{1b}\u{7f}\u{9b}\u{202e}\u{e0041}\ncaf\u{e9}";
+    let json = String::from_utf8(to_json(&text)).unwrap();
+    assert_eq!(json, "\"a\\u001b\\u007f\\u009b\\u202e\\udb40\\udc41\\ncaf\u{e9}\"\n");
+    assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+}
+
 use crate::profile::derive;
 
 fn file(text: &[u8]) -> tempfile::NamedTempFile {

@@ -68,7 +68,8 @@ fn means_more_than_a_command(word: &str) -> bool {
 }
 
 /// Control characters, and those that reorder or hide the text around them.
-fn is_unsafe(character: char) -> bool {
+#[must_use]
+pub fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(
             character,

@@ -138,6 +138,11 @@ impl Probe {
         self.read_losses(&mut trace)?;
         trace.picks_loop_devices = self.status()?[status::LOOP_DEVICES_PICKED as usize] != 0;
         trace.programs = programs.values().map(|path| (path.clone(), Program::default())).collect();
+        if self.status()?[status::PROGRAMS_FULL as usize] != 0 {
+            // Their calls and checks are all there; their files nobody could look at.
+            let unread = Program { unread: true, ..Program::default() };
+            trace.programs.insert(OTHER_PROGRAMS.to_owned(), unread);
+        }
         trace.complete = trace.lost.is_empty();
         Ok(Recording { trace, programs })
     }

@@ -1,6 +1,6 @@
 //! The options of the docker client, and how its flag library (spf13/pflag) reads them.
 
-use crate::shell::printable;
+use crate::shell::one_line;
 
 /// Long name, short name, whether it takes a value.
 type Row = (&'static str, Option<char>, bool);
@@ -140,15 +140,15 @@ const ALIASES: &[(&str, &str)] =
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     /// Nothing at all, or another program.
-    #[error("`{}` is not docker: give the whole command, such as `docker run --privileged IMAGE`", printable(.0))]
+    #[error("`{}` is not docker: give the whole command, such as `docker run --privileged IMAGE`", one_line(.0))]
     NotDocker(String),
     /// Another docker command.
-    #[error("`docker {}` starts no container: give a `docker run` command", printable(.0))]
+    #[error("`docker {}` starts no container: give a `docker run` command", one_line(.0))]
     NotRun(String),
     /// An option that this build does not know, so it cannot tell where the image is.
     #[error(
         "`{}` is not an option of `{command}` up to docker 29.7: correct it, or write it after the image if it belongs to the container's command",
-        printable(option)
+        one_line(option)
     )]
     UnknownOption {
         /// As written.
@@ -157,10 +157,10 @@ pub enum ParseError {
         command: &'static str,
     },
     /// The line ends where a value should be.
-    #[error("`{}` needs a value: write it after the option", printable(.0))]
+    #[error("`{}` needs a value: write it after the option", one_line(.0))]
     MissingValue(String),
     /// A boolean option with a value that is none.
-    #[error("`{}` is neither true nor false, which is what `--{option}` takes", printable(value))]
+    #[error("`{}` is neither true nor false, which is what `--{option}` takes", one_line(value))]
     BadBoolean {
         /// Long name.
         option: &'static str,
