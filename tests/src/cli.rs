@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Longer than anything here takes on a busy machine.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The binary that cargo built beside this test.
 ///
@@ -44,12 +44,11 @@ pub fn unpriv_binary() -> Result<PathBuf> {
 /// The docker daemon does not answer.
 pub fn docker_line(options: &[&str], command: &[&str]) -> Result<Vec<String>> {
     static PRIVILEGED: OnceLock<Vec<String>> = OnceLock::new();
-    let privileged = match PRIVILEGED.get() {
-        Some(options) => options,
-        None => {
-            let all = Grants::everything(&Host::probe()?, Form::Docker).docker_options();
-            PRIVILEGED.get_or_init(|| all)
-        }
+    let privileged = if let Some(options) = PRIVILEGED.get() {
+        options
+    } else {
+        let all = Grants::everything(&Host::probe()?, Form::Docker).docker_options();
+        PRIVILEGED.get_or_init(|| all)
     };
     let mut line = ["docker", "run", "--rm"].map(str::to_owned).to_vec();
     line.extend_from_slice(privileged);
@@ -179,7 +178,8 @@ impl Cli {
     /// It cannot be copied.
     pub fn copy(&self, program: &str, name: impl AsRef<Path>) -> Result<()> {
         let name = name.as_ref();
-        fs::copy(program, self.path(name)).with_context(|| format!("copying {program} to {name:?}"))?;
+        fs::copy(program, self.path(name))
+            .with_context(|| format!("copying {program} to {}", name.display()))?;
         Ok(())
     }
 

@@ -15,7 +15,7 @@ use serde::{
 
 use crate::{
     profile::{self, Profile},
-    shell::{is_unsafe, one_line, quote_word},
+    shell::{escape_json, one_line, quote_word},
     trace::{self, Trace},
 };
 
@@ -154,20 +154,9 @@ pub fn read_either(path: &Path) -> Result<Document, Error> {
 #[must_use]
 pub fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
     // Our own types: their keys are strings, and nothing else can fail in memory.
-    let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    let mut safe = String::with_capacity(text.len() + 1);
-    for character in text.chars() {
-        // The line breaks are the layout's; those of strings are escaped already.
-        if character != '\n' && is_unsafe(character) {
-            for unit in character.encode_utf16(&mut [0; 2]) {
-                safe.push_str(&format!("\\u{unit:04x}"));
-            }
-        } else {
-            safe.push(character);
-        }
-    }
-    safe.push('\n');
-    safe.into_bytes()
+    let mut text = escape_json(&serde_json::to_string_pretty(value).unwrap_or_default());
+    text.push('\n');
+    text.into_bytes()
 }
 
 /// Writes a file whole or not at all; `-` is standard output, where a reader that left is no failure.

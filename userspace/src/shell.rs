@@ -30,6 +30,24 @@ pub fn one_line(text: &str) -> String {
     escape(text, false)
 }
 
+/// The same JSON with nothing that a terminal would act on: it leaves the control characters beyond ASCII alone.
+#[must_use]
+pub fn escape_json(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for character in json.chars() {
+        // The line breaks are the layout's; those of strings are escaped already.
+        if character == '\n' || !is_unsafe(character) {
+            escaped.push(character);
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            // Writing to a String cannot fail.
+            let _ = write!(escaped, "\\u{unit:04x}");
+        }
+    }
+    escaped
+}
+
 /// One word for `sh`.
 #[must_use]
 pub fn quote_word(word: &str) -> String {
@@ -68,8 +86,7 @@ fn means_more_than_a_command(word: &str) -> bool {
 }
 
 /// Control characters, and those that reorder or hide the text around them.
-#[must_use]
-pub fn is_unsafe(character: char) -> bool {
+fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(
             character,

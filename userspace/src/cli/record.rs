@@ -52,10 +52,9 @@ pub(super) fn record(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(Exit::No.into());
     }
     match recorded.outcome {
-        Some(Outcome::Exit(0)) => {}
+        Some(Outcome::Exit(0)) | None => {}
         Some(Outcome::Exit(code)) => say!("the command ended with exit status {code}"),
         Some(Outcome::Signal(signal)) => say!("the command was ended by signal {signal}"),
-        None => {}
     }
     Ok(Exit::of_trace(&recorded.trace).into())
 }

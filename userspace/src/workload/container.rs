@@ -108,8 +108,7 @@ impl Session {
                 run.auto_remove() || (!options.clean_up && recorded.start_failure.is_none())
             }
             // It may run still.
-            Ok(_) => false,
-            Err(_) => false,
+            Ok(_) | Err(_) => false,
         };
         if !made.keep
             && let Some(file) = run.cidfile()
@@ -136,12 +135,11 @@ impl Session {
             _ = interrupts.next() => {}
         }
         // It is done in a moment, or it pulls an image for minutes.
-        let output = match timeout(CREATION, &mut output).await {
-            Ok(output) => output,
-            Err(_) => {
-                end(id, libc::SIGINT);
-                output.await
-            }
+        let output = if let Ok(output) = timeout(CREATION, &mut output).await {
+            output
+        } else {
+            end(id, libc::SIGINT);
+            output.await
         };
         drop(output.map(made));
         Err(Interrupted.into())
@@ -182,7 +180,7 @@ impl Session {
 /// With `--rm` the container is gone before it can be asked why it did not start.
 fn never_ran(recorder: &Recorder, ended: &super::record::Ended) -> Option<String> {
     let nothing = recorder.probe.programs().is_ok_and(|programs| programs.is_empty());
-    if !nothing || ended.status.success() {
+    if !nothing || ended.status.success() || ended.interrupted {
         return None;
     }
     let output = ended.output.as_ref()?;
