@@ -1,5 +1,6 @@
 //! What cargo alone cannot do: build the kernel side, generate tables, measure.
 
+mod bench;
 mod build_ebpf;
 mod codegen;
 
@@ -18,6 +19,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measure what recording costs
+    Bench(bench::Arguments),
+    #[command(hide = true)]
+    BenchLoop(bench::Loop),
+    #[command(hide = true)]
+    BenchRecorder(bench::Recorder),
     /// Build the kernel side from its source
     BuildEbpf(build_ebpf::Arguments),
     /// Write the system call tables from the kernel's numbers
@@ -36,6 +43,9 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     match Arguments::parse().task {
+        Task::Bench(arguments) => bench::run(&arguments),
+        Task::BenchLoop(task) => task.run(),
+        Task::BenchRecorder(task) => task.run(),
         Task::BuildEbpf(arguments) => build_ebpf::run(&arguments),
         Task::Codegen(arguments) => codegen::run(&arguments),
     }

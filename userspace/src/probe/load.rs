@@ -21,7 +21,7 @@ use super::{offsets, storage};
 use crate::syscalls::Abi;
 
 /// The kernel side, as `cargo xtask build-ebpf` made it from `probe-ebpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/probe.bpf.o");
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/probe.bpf.o");
 
 /// The tracepoints without which nothing can be recorded.
 pub const REQUIRED_TRACEPOINTS: [&str; 6] = [

@@ -3,6 +3,7 @@
 
 mod decode;
 pub mod device_program;
+mod empty;
 mod load;
 mod offsets;
 pub mod process;
@@ -11,6 +12,7 @@ mod symbols;
 
 pub use self::{
     decode::{ExecutedProgram, Recording},
+    empty::EmptyProbe,
     load::{Hooks, Probe, REQUIRED_TRACEPOINTS, cgroup2_root},
     offsets::BTF_PATH,
 };
