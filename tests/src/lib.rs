@@ -1,1 +1,13 @@
 //! The workload zoo as data, and what runs it.
+//!
+//! `workloads/*.toml` says what to run; [`ablate`] finds by brute force, and without any tracing, what each
+//! needs; the end-to-end tests hold unpriv's answers against that.
+
+pub mod ablate;
+pub mod grants;
+pub mod run;
+pub mod search;
+pub mod workload;
+
+pub use grants::{Grants, Host, Rule};
+pub use workload::{Expected, Form, Workload, workloads};

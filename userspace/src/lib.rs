@@ -4,12 +4,15 @@
 
 pub mod capability;
 pub mod cli;
+pub mod document;
 pub mod emit;
 mod errno;
 pub mod launch;
 pub mod probe;
 pub mod profile;
+pub mod report;
 pub mod shell;
 pub mod syscalls;
 pub mod trace;
+pub mod verify;
 pub mod workload;

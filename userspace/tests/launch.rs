@@ -1,16 +1,19 @@
 //! The launcher, enforced: programs run under a profile and report the errno they get. Needs root.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod common;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fs,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _, process::ExitStatusExt as _},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Output, Stdio},
     time::Duration,
 };
 
+use common::caller;
 use unpriv::{
     capability::Capability,
     emit::seccomp::workload_seccomp,
@@ -70,58 +73,6 @@ fn stdout(profile: &Profile, command: &[&str]) -> String {
     let output = run(profile, command);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
-}
-
-/// An ELF program that makes one call with no arguments and exits with its errno, 0 on success.
-fn caller(directory: &Path, abi: Abi, number: u32) -> PathBuf {
-    let [a, b, c, d] = number.to_le_bytes();
-    let code = match abi {
-        // mov eax, N; int 0x80; neg eax; mov ebx, eax; mov eax, 1; int 0x80
-        Abi::X86 => vec![0xb8, a, b, c, d, 0xcd, 0x80, 0xf7, 0xd8, 0x89, 0xc3, 0xb8, 1, 0, 0, 0, 0xcd, 0x80],
-        // mov eax, N; syscall; neg eax; mov edi, eax; mov eax, 231; syscall
-        Abi::X86_64 | Abi::X32 => {
-            let d = if abi == Abi::X32 { d | 0x40 } else { d };
-            vec![0xb8, a, b, c, d, 0x0f, 0x05, 0xf7, 0xd8, 0x89, 0xc7, 0xb8, 231, 0, 0, 0, 0x0f, 0x05]
-        }
-    };
-    let path = directory.join(format!("{abi}-{number}"));
-    fs::write(&path, elf(abi == Abi::X86, &code)).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    path
-}
-
-/// The smallest static ELF file around this code, elf(5).
-fn elf(bits_32: bool, code: &[u8]) -> Vec<u8> {
-    let word = |value: u64| value.to_le_bytes()[..if bits_32 { 4 } else { 8 }].to_vec();
-    let (header, entry) = if bits_32 { (52_u16, 32_u16) } else { (64, 56) };
-    let start = u64::from(header + entry);
-    let (base, length) = (0x0040_0000, start + code.len() as u64);
-    let mut file = vec![0x7f, b'E', b'L', b'F', if bits_32 { 1 } else { 2 }, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let machine: u16 = if bits_32 { 3 } else { 62 };
-    for part in [2_u16, machine, 1, 0] {
-        file.extend(part.to_le_bytes());
-    }
-    for part in [base + start, header.into(), 0] {
-        file.extend(word(part));
-    }
-    file.extend(0_u32.to_le_bytes());
-    for part in [header, entry, 1, 0, 0, 0] {
-        file.extend(part.to_le_bytes());
-    }
-    let (load, read_execute) = (1_u32.to_le_bytes(), 5_u32.to_le_bytes());
-    file.extend(load);
-    if !bits_32 {
-        file.extend(read_execute);
-    }
-    for part in [0, base, base, length, length] {
-        file.extend(word(part));
-    }
-    if bits_32 {
-        file.extend(read_execute);
-    }
-    file.extend(word(0x1000));
-    file.extend(code);
-    file
 }
 
 fn errno_of(profile: &Profile, abi: Abi, number: u32) -> Result<i32, i32> {
@@ -199,7 +150,7 @@ fn root_keeps_the_needed_capabilities_and_no_others() {
         }
         let status = stdout(&profile, &["cat", "/proc/self/status"]);
         assert!(status.contains(&format!("NoNewPrivs:\t{}", u8::from(!gains_privileges))));
-        assert!(status.contains("Seccomp_filters:\t1"));
+        assert!(status.contains("Seccomp:\t2"));
     }
 }
 
@@ -283,6 +234,36 @@ fn a_missing_interpreter_is_told_after_the_filter_is_in_place() {
     assert_eq!(error.exit_code(), 126);
 }
 
+#[test]
+fn what_a_command_leaves_running_can_be_killed_and_its_cgroup_removed() {
+    if !root() {
+        return;
+    }
+    let command = ["sh", "-c", "sleep 60 &"].map(OsString::from);
+    let mut launch = launch::prepare(&everything(), &command, &Options::default()).unwrap();
+    launch.spawn().unwrap().wait().unwrap();
+    let cgroup = launch.cgroup.unwrap();
+    assert_eq!(cgroup.processes().unwrap().len(), 1);
+    cgroup.kill().unwrap();
+    cgroup.remove().unwrap();
+}
+
+/// Without write(2) the child cannot say why execve failed; it must end all the same.
+#[test]
+fn a_failed_execve_under_a_profile_without_write_does_not_hang() {
+    if !root() {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("script");
+    fs::write(&path, "#!/no/such/interpreter\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let narrow = profile(&[Abi::X86_64], &["write", "tgkill", "rt_sigprocmask"]);
+    let mut launch = launch::prepare(&narrow, &[path.into()], &Options::default()).unwrap();
+    let status = launch.spawn().unwrap().wait().unwrap();
+    assert!(!status.success());
+}
+
 /// `unpriv run` with a profile in a file that anybody may read.
 fn unpriv(profile: &Profile, arguments: &[&str]) -> (tempfile::TempDir, Command) {
     let directory = tempfile::tempdir().unwrap();
@@ -309,6 +290,46 @@ fn a_user_without_privilege_runs_a_command_under_no_new_privileges() {
     for line in ["NoNewPrivs:\t1", "Seccomp:\t2", "CapPrm:\t0000000000000000", "Uid:\t65534"] {
         assert!(status.contains(line), "{line}: {status}");
     }
+}
+
+/// The capability sets that a command run by `unpriv`, run by `setpriv` with these arguments, ends up with.
+fn sets_below(setpriv: &[&str], needed: &[Capability]) -> Option<String> {
+    let mut profile = everything();
+    profile.capabilities = needed.iter().copied().collect();
+    let (_directory, inner) = unpriv(&profile, &["--no-device-cgroup", "--", "cat", "/proc/self/status"]);
+    let output =
+        Command::new("setpriv").args(setpriv).arg(inner.get_program()).args(inner.get_args()).output();
+    let Ok(output) = output else {
+        eprintln!("skipped: no setpriv");
+        return None;
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn a_user_keeps_those_ambient_capabilities_that_are_needed() {
+    if !root() {
+        return;
+    }
+    let ambient =
+        ["--reuid=65534", "--clear-groups", "--inh-caps=+kill,+chown", "--ambient-caps=+kill,+chown"];
+    let Some(status) = sets_below(&ambient, &[Capability::KILL, Capability::NET_RAW]) else { return };
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert!(status.contains(&format!("{set}:\t{:016x}", Capability::KILL.bit())), "{set}: {status}");
+    }
+}
+
+#[test]
+fn root_without_setpcap_still_keeps_only_what_is_needed() {
+    if !root() {
+        return;
+    }
+    let Some(status) = sets_below(&["--bounding-set=-setpcap"], &[Capability::KILL]) else { return };
+    for set in ["CapPrm", "CapEff"] {
+        assert!(status.contains(&format!("{set}:\t{:016x}", Capability::KILL.bit())), "{set}: {status}");
+    }
+    assert!(status.contains("NoNewPrivs:\t1"));
 }
 
 #[test]

@@ -1,9 +1,16 @@
 //! The command line: clap types, and one thin file per verb.
 
+mod derive;
+mod emit;
+mod exit;
+mod record;
 mod run;
+mod tighten;
+mod verify;
 
 use std::process::ExitCode;
 
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 
 /// Run the container you run with --privileged without it: record what it uses, keep only that, prove it
@@ -16,7 +23,11 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run a command under a profile, without a container engine
+    Tighten(tighten::Arguments),
+    Record(record::Arguments),
+    Derive(derive::Arguments),
+    Emit(emit::Arguments),
+    Verify(verify::Arguments),
     Run(run::Arguments),
 }
 
@@ -24,12 +35,20 @@ enum Verb {
 #[must_use]
 pub fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
+        Verb::Tighten(arguments) => tighten::tighten(&arguments),
+        Verb::Record(arguments) => record::record(&arguments),
+        Verb::Derive(arguments) => derive::derive(&arguments),
+        Verb::Emit(arguments) => emit::emit(&arguments),
+        Verb::Verify(arguments) => verify::verify(&arguments),
         Verb::Run(arguments) => run::run(&arguments),
     };
     result.unwrap_or_else(|error| {
         eprintln!("unpriv: {error:#}");
-        // Other errors are a file or a command line that cannot be used.
-        let code = error.downcast_ref().map_or(2, crate::launch::Error::exit_code);
-        ExitCode::from(code)
+        exit::of_error(&error)
     })
+}
+
+/// One thread does it all: the workload is marked by the thread that starts it, the process's first.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
 }

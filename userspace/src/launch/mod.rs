@@ -108,7 +108,18 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
+/// The file that a command's name stands for, as a shell would find it.
+///
+/// # Errors
+/// When there is none, or it cannot be executed.
+pub fn find(name: &str) -> Result<PathBuf, Error> {
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    Ok(executable::find(std::ffi::OsStr::new(name), &search)?)
+}
+
 /// Prepares a command to run under a profile. Makes the cgroup, starts nothing.
+///
+/// The profile's [`Paths`](crate::profile::Paths) do not matter here: only engines mask paths.
 ///
 /// # Errors
 /// When the command is no executable, the profile cannot work, or this process lacks a privilege that
@@ -143,7 +154,8 @@ impl Launch {
     /// Starts it.
     ///
     /// # Errors
-    /// [`Error::Start`].
+    /// [`Error::Start`]. Under a profile without `write` the child cannot tell that execve failed: it is then
+    /// a child that a signal ended.
     pub fn spawn(&mut self) -> Result<Child, Error> {
         self.command.spawn().map_err(|source| Error::Start { path: self.executable.clone(), source })
     }

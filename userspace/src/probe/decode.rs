@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    os::fd::{AsFd as _, AsRawFd as _},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
 use anyhow::{Result, anyhow};
@@ -15,6 +15,8 @@ use probe_ebpf::{
     DeviceKey, ExecEvent, FailureKey, NAMESPACE_CHILD, NAMESPACE_OWNER, NO_SYSCALL, PROGRAM_OTHER,
     PROGRAM_RUNTIME, ProgramPath, SET_AMBIENT_RAISE, SET_CAPSET, SYSCALLS, Seen, status,
 };
+
+use tokio::io::unix::AsyncFd;
 
 use super::{load::Probe, symbols};
 use crate::{
@@ -91,6 +93,20 @@ impl Probe {
         Ok(events)
     }
 
+    /// What is readable when [`Self::executed`] has something.
+    ///
+    /// # Errors
+    ///
+    /// When the object has no such map, or outside of a runtime.
+    pub fn events(&mut self) -> Result<AsyncFd<OwnedFd>> {
+        let map = self.ebpf.map_mut("EVENTS").ok_or_else(|| anyhow!("the object has no EVENTS"))?;
+        let ring = RingBuf::try_from(map)?;
+        // SAFETY: the ring is alive, and with it its descriptor.
+        let fd = unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) };
+        // SAFETY: the descriptor is our own copy, open for as long as it is registered.
+        Ok(unsafe { AsyncFd::register(fd.try_clone_to_owned()?) }?)
+    }
+
     /// Tasks of the workload that are alive.
     ///
     /// # Errors
@@ -142,7 +158,12 @@ impl Probe {
         Ok(values)
     }
 
-    fn programs(&self) -> Result<BTreeMap<u32, String>> {
+    /// The programs of the workload so far, by their index.
+    ///
+    /// # Errors
+    ///
+    /// When the map cannot be read.
+    pub fn programs(&self) -> Result<BTreeMap<u32, String>> {
         let mut programs = BTreeMap::new();
         for entry in self.hash::<PlainPath, u32>("PATHS")?.iter() {
             let (PlainPath(path), index) = entry?;
@@ -212,6 +233,7 @@ impl Probe {
                 abi,
                 syscall,
                 call_site: call_site(&key, &symbols),
+                decisive: false,
             };
             trace.capabilities.add(check, count);
         }

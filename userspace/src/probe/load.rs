@@ -33,6 +33,11 @@ pub const REQUIRED_TRACEPOINTS: [&str; 6] = [
     "cgroup_attach_task",
 ];
 
+/// This host cannot record, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+pub struct HostCannot(anyhow::Error);
+
 /// What to attach beyond what every recording needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hooks {
@@ -71,7 +76,11 @@ impl Probe {
     /// # Errors
     ///
     /// Names what the kernel refused and the way out.
-    pub fn attach(hooks: Hooks) -> Result<Self> {
+    pub fn attach(hooks: Hooks) -> Result<Self, HostCannot> {
+        Self::try_attach(hooks).map_err(HostCannot)
+    }
+
+    fn try_attach(hooks: Hooks) -> Result<Self> {
         let offsets = PlainOffsets(offsets::read()?);
         let btf = Btf::from_sys_fs().context("cannot parse this kernel's BTF")?;
         let mut ebpf = EbpfLoader::new()

@@ -13,6 +13,6 @@ mod symbols;
 pub use self::{
     decode::{ExecutedProgram, Recording},
     empty::EmptyProbe,
-    load::{Hooks, Probe, REQUIRED_TRACEPOINTS, cgroup2_root},
+    load::{HostCannot, Hooks, Probe, REQUIRED_TRACEPOINTS, cgroup2_root},
     offsets::BTF_PATH,
 };

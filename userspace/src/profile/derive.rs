@@ -49,6 +49,7 @@ pub fn derive(trace: &Trace) -> Profile {
         capabilities,
         devices,
         seccomp,
+        runtime_syscalls: trace.runtime_syscalls.clone(),
         paths: Paths::default(),
         gains_privileges: trace
             .programs

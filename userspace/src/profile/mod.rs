@@ -33,6 +33,10 @@ pub struct Profile {
     pub devices: BTreeSet<Device>,
     /// The workload's system calls as an OCI seccomp profile, without any runtime's own.
     pub seccomp: Seccomp,
+    /// What the OCI runtime was seen to call under a seccomp filter before the entrypoint ran, beyond
+    /// the measured needs that the emitter knows.
+    #[serde(default)]
+    pub runtime_syscalls: BTreeSet<String>,
     /// Paths of kernel file systems.
     #[serde(default)]
     pub paths: Paths,

@@ -32,7 +32,9 @@ pub fn judge(check: &CapabilityCheck) -> Verdict {
         Namespace::Child => return in_child_namespace(check),
         Namespace::Own => {}
     }
-    if let Some(reason) = opportunistic(check) {
+    if !check.decisive
+        && let Some(reason) = opportunistic(check)
+    {
         return Opportunistic(reason);
     }
     Needed(alternatives(check))
@@ -229,6 +231,7 @@ mod tests {
             syscall: Some(syscall.to_owned()),
             argument: None,
             call_site: call_site.iter().map(|&name| name.to_owned()).collect(),
+            decisive: false,
         }
     }
 

@@ -166,6 +166,9 @@ pub struct CapabilityCheck {
     pub argument: Option<Argument>,
     /// Kernel functions from the check upwards, nearest first. Empty when they could not be read.
     pub call_site: Vec<String>,
+    /// A run without the capability failed here: whatever the rules say of this check, it mattered.
+    #[serde(default)]
+    pub decisive: bool,
 }
 
 /// Whose credentials a check looked at.

@@ -122,19 +122,17 @@ impl DockerRun {
         arguments
     }
 
-    /// `docker start` of the container that [`Self::create_arguments`] made, attached as the run would have been.
+    /// `docker start` of the container that [`Self::create_arguments`] made, attached: one that the line
+    /// detaches is followed to its end all the same.
     #[must_use]
     pub fn start_arguments(&self, id: &str) -> Vec<String> {
         let mut arguments = self.engine_command();
-        arguments.push("start".to_owned());
-        if !self.detached() {
-            arguments.push("--attach".to_owned());
-            if self.attaches_stdin() {
-                arguments.push("--interactive".to_owned());
-            }
-            if let Some(keys) = self.value("detach-keys") {
-                arguments.push(format!("--detach-keys={keys}"));
-            }
+        arguments.extend(["start".to_owned(), "--attach".to_owned()]);
+        if !self.detached() && self.attaches_stdin() {
+            arguments.push("--interactive".to_owned());
+        }
+        if let Some(keys) = self.value("detach-keys") {
+            arguments.push(format!("--detach-keys={keys}"));
         }
         arguments.push(id.to_owned());
         arguments

@@ -1,0 +1,83 @@
+//! `unpriv emit`: a profile in the form that an engine reads.
+
+use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use super::exit::Exit;
+use crate::{
+    document,
+    emit::{
+        docker::{DockerTarget, rewrite},
+        seccomp::{self, RuntimeNeeds},
+    },
+    shell::shell_quote,
+    workload::docker_cli::DockerRun,
+};
+
+/// Write a profile in the form that an engine reads
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The profile, as `unpriv derive` writes it
+    profile: PathBuf,
+    /// The form
+    #[arg(long, value_enum)]
+    target: Target,
+    /// Where it goes; `-` is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+    /// The OCI runtime that will read it, such as `runc` or `crun`; without one, every measured one's needs
+    /// are met
+    #[arg(long, default_value = "any")]
+    runtime: String,
+    /// That runtime's version
+    #[arg(long)]
+    runtime_version: Option<String>,
+    /// For `docker`: the path of the seccomp profile that the options name
+    #[arg(long, value_name = "FILE", default_value = "seccomp.json")]
+    seccomp: String,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Target {
+    /// Options for `docker run`
+    Docker,
+    /// A seccomp profile as the OCI runtime specification has it
+    Seccomp,
+}
+
+pub(super) fn emit(arguments: &Arguments) -> Result<ExitCode> {
+    let profile = document::read_profile(&arguments.profile)?;
+    let bytes = match arguments.target {
+        Target::Docker => {
+            // The newest engine that is known: it has a name for every capability.
+            let target = DockerTarget::new("29.0.0", BTreeSet::new(), &arguments.seccomp);
+            let bare = DockerRun::parse(&["docker", "run", "IMAGE"].map(str::to_owned))?;
+            let rewritten = rewrite(&bare, &profile, &target);
+            for warning in &rewritten.warnings {
+                eprintln!("unpriv: {warning}");
+            }
+            let lines = rewritten.run.option_lines();
+            let text: String = lines.iter().map(|words| shell_quote(words) + "\n").collect();
+            text.into_bytes()
+        }
+        Target::Seccomp => {
+            let version = arguments.runtime_version.as_deref();
+            let (mut needs, warning) = RuntimeNeeds::choose(&arguments.runtime, version, false);
+            if let Some(warning) = warning.filter(|_| arguments.runtime != "any") {
+                eprintln!("unpriv: {warning:?}");
+            }
+            needs.tolerated.extend(profile.runtime_syscalls.iter().cloned());
+            let widened = seccomp::for_runtime(&profile.seccomp, &needs);
+            seccomp::check(&widened)?;
+            seccomp::to_json(&widened)
+        }
+    };
+    document::write(&arguments.output, &bytes)?;
+    if !profile.complete {
+        eprintln!("unpriv: {}: made from an incomplete recording", arguments.profile.display());
+        return Ok(Exit::Incomplete.into());
+    }
+    Ok(Exit::Done.into())
+}

@@ -1,0 +1,56 @@
+//! Exit codes: 0 done; 1 the answer is no; 2 usage; 3 incomplete recording; 4 this host cannot do it.
+
+use std::process::ExitCode;
+
+use crate::{launch, probe::HostCannot, trace::Trace, workload::docker::DockerError};
+
+/// What a verb ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// All done.
+    Done,
+    /// The answer is no: verification failed.
+    No,
+    /// The command line or a file cannot be used.
+    Usage,
+    /// Something was not seen.
+    Incomplete,
+    /// This host cannot do it.
+    Host,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+impl Exit {
+    /// Says what a trace lost, if anything.
+    pub(super) fn of_trace(trace: &Trace) -> Self {
+        for loss in &trace.lost {
+            eprintln!("unpriv: incomplete: {loss}");
+        }
+        if trace.complete { Self::Done } else { Self::Incomplete }
+    }
+}
+
+/// The exit code of an error: a host that cannot, or else a command line or file that is wrong.
+pub(super) fn of_error(error: &anyhow::Error) -> ExitCode {
+    for cause in error.chain() {
+        if let Some(launch) = cause.downcast_ref::<launch::Error>() {
+            return ExitCode::from(launch.exit_code());
+        }
+        let host = cause.is::<HostCannot>()
+            || cause.downcast_ref::<DockerError>().is_some_and(|error| {
+                matches!(
+                    error,
+                    DockerError::Client { .. } | DockerError::Unreachable(_) | DockerError::Permission(_)
+                )
+            });
+        if host {
+            return Exit::Host.into();
+        }
+    }
+    Exit::Usage.into()
+}

@@ -1,0 +1,54 @@
+//! `unpriv record`: one run, recorded.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+
+use super::{exit::Exit, runtime};
+use crate::{
+    document,
+    probe::Hooks,
+    trace::Outcome,
+    workload::{Options, Streams, Workload},
+};
+
+/// Record one run of a command: `docker run …`, or any program
+///
+/// The command runs as it is, with its own standard streams. Ctrl-C ends it; what was seen until then is
+/// written and marked incomplete.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Where the trace goes; `-` is standard output
+    #[arg(short, long, value_name = "TRACE", default_value = "-")]
+    output: PathBuf,
+    /// Record calls that fail as well, which `unpriv verify` compares; it slows every system call by a little
+    #[arg(long)]
+    failures: bool,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+pub(super) fn record(arguments: &Arguments) -> Result<ExitCode> {
+    document::check_writable(&arguments.output)?;
+    let workload = Workload::parse(&arguments.command)?;
+    let options = Options {
+        hooks: Hooks { failures: arguments.failures },
+        // Standard output is the trace's when it has no file.
+        streams: if arguments.output.as_os_str() == "-" { Streams::Capture } else { Streams::Inherit },
+        clean_up: false,
+    };
+    let recorded = runtime()?.block_on(workload.record(options))?;
+    document::write(&arguments.output, &document::to_json(&recorded.trace))?;
+    if let Some(failure) = &recorded.start_failure {
+        eprintln!("unpriv: the command did not start: {}", crate::shell::printable(failure));
+        return Ok(Exit::No.into());
+    }
+    match recorded.outcome {
+        Some(Outcome::Exit(0)) => {}
+        Some(Outcome::Exit(code)) => eprintln!("unpriv: the command ended with exit status {code}"),
+        Some(Outcome::Signal(signal)) => eprintln!("unpriv: the command was ended by signal {signal}"),
+        None => {}
+    }
+    Ok(Exit::of_trace(&recorded.trace).into())
+}

@@ -1,0 +1,270 @@
+//! What a run under a profile did otherwise than the run before it, and what it was denied; pure.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    profile::{Profile, is_base, rules},
+    syscalls::Abi,
+    trace::{
+        CapabilityCheck, CapabilityRequest, DeviceAccess, DeviceType, Failure, Facts, Outcome, SyscallUse, Trace,
+    },
+    workload::Recorded,
+};
+
+/// A way in which two runs differ.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Difference {
+    /// The entrypoint never ran; the engine's words.
+    DidNotStart(String),
+    /// Another end.
+    Outcome {
+        /// Of the recorded run.
+        before: Option<Outcome>,
+        /// Under the profile.
+        after: Option<Outcome>,
+    },
+    /// Another output; the first line that differs, when it is known.
+    Output {
+        /// `stdout` or `stderr`.
+        stream: String,
+        /// Line of the recorded run.
+        before: String,
+        /// Line under the profile.
+        after: String,
+    },
+    /// The user's own check said no.
+    Check(String),
+    /// A call that fails only under the profile.
+    NewFailure(Failure),
+}
+
+/// Something that the profile's layers refused.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Denial {
+    /// The seccomp filter: a call that the profile does not list.
+    Seccomp(Failure),
+    /// A capability that the profile does not hold.
+    Capability(Box<CapabilityCheck>),
+    /// A capability set that the profile's does not hold.
+    CapabilitySet {
+        /// The program.
+        program: String,
+        /// What it asked for.
+        request: CapabilityRequest,
+    },
+    /// The device cgroup.
+    Device(DeviceAccess),
+    /// A read-only mount.
+    ReadOnly(Failure),
+    /// None of those: a masked path, a Linux security module, a missing device node.
+    Unknown(Failure),
+}
+
+impl Denial {
+    /// The layer's name, for people and machines.
+    #[must_use]
+    pub fn layer(&self) -> &'static str {
+        match self {
+            Self::Seccomp(_) => "seccomp",
+            Self::Capability(_) | Self::CapabilitySet { .. } => "capability",
+            Self::Device(_) => "device",
+            Self::ReadOnly(_) => "read-only path",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
+/// What the comparison found.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    /// How the runs differ.
+    pub differences: BTreeSet<Difference>,
+    /// What was denied.
+    pub denials: BTreeSet<Denial>,
+}
+
+/// Compares a run under `profile` with the recorded one.
+#[must_use]
+pub fn compare(before: &Recorded, after: &Recorded, profile: &Profile, with_output: bool) -> Findings {
+    let mut differences = behaviour(before, after, with_output);
+    let new = new_failures(&before.trace, &after.trace);
+    differences.extend(new.iter().cloned().map(Difference::NewFailure));
+    let denials = if differences.is_empty() { BTreeSet::new() } else { denials(&new, &before.trace, &after.trace, profile) };
+    Findings { differences, denials }
+}
+
+/// How two runs differ to somebody who only sees their end and their output.
+#[must_use]
+pub fn behaviour(before: &Recorded, after: &Recorded, with_output: bool) -> BTreeSet<Difference> {
+    let mut differences = BTreeSet::new();
+    if let Some(failure) = &after.start_failure
+        && before.start_failure.is_none()
+    {
+        differences.insert(Difference::DidNotStart(failure.clone()));
+    }
+    if before.outcome != after.outcome {
+        differences.insert(Difference::Outcome { before: before.outcome, after: after.outcome });
+    }
+    if with_output && let (Some(mine), Some(theirs)) = (&before.output, &after.output) {
+        for (name, mine, theirs) in
+            [("stdout", &mine.stdout, &theirs.stdout), ("stderr", &mine.stderr, &theirs.stderr)]
+        {
+            if mine != theirs {
+                let (before, after) = mine.first_difference(theirs).unwrap_or_default();
+                differences.insert(Difference::Output { stream: name.to_owned(), before, after });
+            }
+        }
+    }
+    differences
+}
+
+/// Calls that failed only in the second run.
+fn new_failures(before: &Trace, after: &Trace) -> BTreeSet<Failure> {
+    let known = before.failures.as_ref();
+    let failures = after.failures.iter().flat_map(Facts::keys);
+    failures.filter(|failure| known.is_none_or(|known| !known.contains(failure))).cloned().collect()
+}
+
+fn denials(new: &BTreeSet<Failure>, before: &Trace, after: &Trace, profile: &Profile) -> BTreeSet<Denial> {
+    let mut denials = BTreeSet::new();
+    for failure in new {
+        let explained = explain(failure, before, after, profile);
+        if explained.is_empty() {
+            let denial = if failure.errno == "EROFS" { Denial::ReadOnly } else { Denial::Unknown };
+            denials.insert(denial(failure.clone()));
+        }
+        denials.extend(explained);
+    }
+    // A check can change what a call does without failing it.
+    denials.extend(
+        denied_checks(after, profile)
+            .filter(|check| !rules_leave_out(check))
+            .map(|check| Denial::Capability(Box::new(check.clone()))),
+    );
+    denials
+}
+
+/// The layers that refused this call.
+fn explain(failure: &Failure, before: &Trace, after: &Trace, profile: &Profile) -> Vec<Denial> {
+    if !profile.allows(failure.abi, &failure.syscall) && matches!(failure.errno.as_str(), "ENOSYS" | "EPERM") {
+        return vec![Denial::Seccomp(failure.clone())];
+    }
+    let mut denials = Vec::new();
+    if matches!(failure.errno.as_str(), "EPERM" | "EACCES") {
+        let here = |program: &str, abi: Abi, syscall: Option<&str>| {
+            program == failure.program && abi == failure.abi && syscall == Some(&failure.syscall)
+        };
+        denials.extend(
+            denied_checks(after, profile)
+                .filter(|check| here(&check.program, check.abi, check.syscall.as_deref()))
+                .map(|check| Denial::Capability(Box::new(check.clone()))),
+        );
+        denials.extend(
+            after
+                .devices
+                .keys()
+                .filter(|access| here(&access.program, access.abi, access.syscall.as_deref()))
+                .filter(|access| !profile.allows_device(access))
+                .map(|access| Denial::Device(access.clone())),
+        );
+        if failure.syscall == "capset" {
+            denials.extend(refused_sets(&failure.program, before, profile));
+        }
+    }
+    denials
+}
+
+/// Requests for more than the profile's capabilities, which the kernel refuses without a check.
+fn refused_sets(program: &str, before: &Trace, profile: &Profile) -> Vec<Denial> {
+    let beyond = |request: &CapabilityRequest| match request {
+        CapabilityRequest::Set { permitted, inheritable, .. } => {
+            permitted.union(inheritable).any(|capability| !profile.capabilities.contains(capability))
+        }
+        CapabilityRequest::AmbientRaise(_) | CapabilityRequest::Read => false,
+    };
+    let requests = before.capability_sets.keys().filter(|change| change.program == program);
+    requests
+        .filter(|change| beyond(&change.request))
+        .map(|change| Denial::CapabilitySet { program: program.to_owned(), request: change.request.clone() })
+        .collect()
+}
+
+/// Checks of the workload's own credentials that found a capability missing which the profile lacks.
+fn denied_checks<'a>(after: &'a Trace, profile: &'a Profile) -> impl Iterator<Item = &'a CapabilityCheck> {
+    after.capabilities.keys().filter(|check| {
+        !check.granted
+            && !profile.capabilities.contains(&check.capability)
+            && rules::judge(&CapabilityCheck { granted: true, decisive: true, ..(*check).clone() })
+                != rules::Verdict::NotCounted
+    })
+}
+
+fn rules_leave_out(check: &CapabilityCheck) -> bool {
+    !matches!(rules::judge(&CapabilityCheck { granted: true, ..check.clone() }), rules::Verdict::Needed(_))
+}
+
+/// The facts that would have been recorded, had they not been denied: what to add to the trace.
+#[must_use]
+pub fn wanted(denials: &BTreeSet<Denial>) -> Trace {
+    let mut trace = Trace::empty();
+    for denial in denials {
+        match denial {
+            Denial::Seccomp(failure) => {
+                let calls = trace.syscalls.entry(failure.abi).or_default();
+                let used: &mut SyscallUse = calls.entry(failure.syscall.clone()).or_default();
+                used.count = used.count.max(1);
+                used.programs.insert(failure.program.clone());
+            }
+            Denial::Capability(check) => {
+                trace.capabilities.add(CapabilityCheck { granted: true, decisive: true, ..(**check).clone() }, 1);
+            }
+            Denial::CapabilitySet { program, request } => {
+                let mut request = request.clone();
+                if let CapabilityRequest::Set { derived, .. } = &mut request {
+                    *derived = false;
+                }
+                let change = crate::trace::CapabilitySetChange { program: program.clone(), request };
+                trace.capability_sets.add(change, 1);
+            }
+            Denial::Device(access) => trace.devices.add(access.clone(), 1),
+            Denial::ReadOnly(_) | Denial::Unknown(_) => {}
+        }
+    }
+    trace
+}
+
+impl Profile {
+    /// Whether the seccomp part lets a call of that ABI through.
+    #[must_use]
+    pub fn allows(&self, abi: Abi, syscall: &str) -> bool {
+        use crate::profile::Action;
+        self.seccomp.architectures.iter().any(|name| name == abi.oci_architecture())
+            && (self.runtime_syscalls.contains(syscall)
+                || self.seccomp.syscalls.iter().any(|rule| {
+                    rule.action == Action::Allow && rule.names.iter().any(|name| name == syscall)
+                }))
+    }
+
+    /// Whether the device part lets an access through. Creating nodes is free.
+    #[must_use]
+    pub fn allows_device(&self, access: &DeviceAccess) -> bool {
+        let wanted = crate::trace::Access { mknod: false, ..access.access };
+        wanted.is_empty()
+            || is_base(access.kind, access.major, access.minor)
+            || self.devices.iter().any(|device| device.covers(access) && wanted.within(device.access))
+    }
+}
+
+/// `b` and `c` never need more than this to be told apart in a message.
+impl std::fmt::Display for DeviceType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Block => "block device",
+            Self::Character => "character device",
+        })
+    }
+}

@@ -1,0 +1,276 @@
+//! Proof: the workload run under its profile, compared with the run that was recorded, and repaired.
+
+mod compare;
+
+use std::{path::Path, process::Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use serde::Serialize;
+
+pub use self::compare::{Denial, Difference, Findings, behaviour, compare, wanted};
+use crate::{
+    emit::{
+        docker::{Rewritten, rewrite},
+        seccomp::{self, RuntimeNeeds},
+    },
+    probe::Hooks,
+    profile::{Profile, Warning, derive},
+    trace::{Outcome, Trace},
+    workload::{Options, Recorded, Streams, Workload, container::Session, docker_cli::DockerRun, process},
+};
+
+/// The format of `verify.json`.
+const VERSION: u32 = 1;
+
+/// How to verify.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Runs under a profile before giving up.
+    pub max_rounds: u32,
+    /// Add what was denied and run again.
+    pub repair: bool,
+    /// The user's own judge of a run: a shell command that succeeds when all is well. Replaces the comparison of
+    /// exit status and output.
+    pub check: Option<String>,
+    /// A shell command that restores what a run changed, before each run.
+    pub prepare: Option<String>,
+}
+
+/// What verification found; `verify.json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verification {
+    version: u32,
+    /// The workload behaves the same under the profile.
+    pub same: bool,
+    /// Output was compared; false when two runs of the unchanged command differ, or it was not captured.
+    pub output_compared: bool,
+    /// The unchanged command itself ends otherwise when it is run again, so nothing can be proved.
+    pub repeatable: bool,
+    /// The command that was run.
+    pub command: Vec<String>,
+    /// Each run under a profile.
+    pub rounds: Vec<Round>,
+}
+
+/// One run under a profile.
+#[derive(Clone, Debug, Serialize)]
+pub struct Round {
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// How it differed.
+    pub differences: Vec<Difference>,
+    /// What it was denied.
+    pub denials: Vec<Denial>,
+}
+
+impl Verification {
+    /// Nothing was run.
+    #[must_use]
+    pub fn none(rewritten: Option<&Rewritten>, workload: &Workload) -> Self {
+        Self {
+            version: VERSION,
+            same: false,
+            output_compared: false,
+            repeatable: true,
+            command: rewritten.map_or_else(|| workload.command(), Rewritten::argv),
+            rounds: Vec::new(),
+        }
+    }
+}
+
+/// A profile with its proof.
+#[derive(Debug)]
+pub struct Proved {
+    /// The trace, with what verification found missing.
+    pub trace: Trace,
+    /// Derived from it.
+    pub profile: Profile,
+    /// The proof, or what is wrong.
+    pub verification: Verification,
+    /// The rewritten line of an engine; `None` for a plain command.
+    pub rewritten: Option<Rewritten>,
+}
+
+/// A workload, the files it is verified with, and how.
+pub struct Verifier<'a> {
+    /// What is run.
+    pub workload: &'a Workload,
+    /// Where the seccomp profile goes, as the rewritten line will name it.
+    pub seccomp: &'a Path,
+    /// How.
+    pub policy: &'a Policy,
+    /// Told before each step.
+    pub progress: &'a dyn Fn(&str),
+}
+
+impl Verifier<'_> {
+    /// Runs the workload as it is, with all that later comparison needs.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be recorded or started, or the user's own check fails already.
+    pub async fn baseline(&self, streams: Streams) -> Result<Recorded> {
+        self.prepare()?;
+        let options = Options { hooks: Hooks { failures: true }, streams, clean_up: true };
+        let recorded = self.workload.record(options).await?;
+        if let Some(failure) = &recorded.start_failure {
+            bail!("the command does not start as it is: {}", crate::shell::printable(failure.trim()));
+        }
+        if let Some(words) = self.check_says_no()? {
+            bail!("--check fails for the unchanged command already: {words}");
+        }
+        Ok(recorded)
+    }
+
+    /// Verifies what a baseline derives to; repairs within the policy's bounds.
+    ///
+    /// # Errors
+    ///
+    /// When a run cannot be made at all.
+    pub async fn prove(&self, baseline: &Recorded, profile: Option<Profile>) -> Result<Proved> {
+        let mut trace = baseline.trace.clone();
+        let mut reference = baseline.clone();
+        let mut profile = profile.unwrap_or_else(|| derive(&trace));
+        let mut verification = Verification {
+            version: VERSION,
+            same: false,
+            output_compared: baseline.output.is_some() && self.policy.check.is_none(),
+            repeatable: true,
+            command: Vec::new(),
+            rounds: Vec::new(),
+        };
+        let mut repeated = false;
+        for round in 1..=self.policy.max_rounds {
+            (self.progress)(&format!("verifying: run {round} under the profile"));
+            let (run, rewritten) = self.run_under(&profile).await?;
+            verification.command =
+                rewritten.as_ref().map_or_else(|| self.workload.command(), Rewritten::argv);
+            let mut findings = self.findings(&reference, &run, &profile, verification.output_compared)?;
+            let mut more = wanted(&findings.denials);
+            let explained = more != Trace::empty() && self.policy.repair;
+            if !findings.differences.is_empty() && !explained && !repeated {
+                (self.progress)("verifying: running the unchanged command again, to tell chance from denial");
+                repeated = true;
+                self.prepare()?;
+                let again = self.workload.record(quiet()).await?;
+                verification.repeatable = again.outcome == reference.outcome || self.policy.check.is_some();
+                if again.output != reference.output {
+                    verification.output_compared = false;
+                }
+                reference.trace.merge(again.trace);
+                findings = self.findings(&reference, &run, &profile, verification.output_compared)?;
+                more = wanted(&findings.denials);
+            }
+            verification.rounds.push(Round {
+                outcome: run.outcome,
+                differences: findings.differences.iter().cloned().collect(),
+                denials: findings.denials.into_iter().collect(),
+            });
+            verification.same = findings.differences.is_empty();
+            if verification.same || !self.policy.repair || more == Trace::empty() || run.outcome.is_none() {
+                return Ok(Proved { trace, profile, verification, rewritten });
+            }
+            more.runtime_syscalls = run.trace.runtime_syscalls;
+            trace.merge(more);
+            let next = derive(&trace);
+            if next == profile {
+                return Ok(Proved { trace, profile, verification, rewritten });
+            }
+            (self.progress)("verifying: adding what was denied");
+            profile = next;
+        }
+        let rewritten = self.rewritten(&profile)?;
+        Ok(Proved { trace, profile, verification, rewritten })
+    }
+
+    fn findings(&self, before: &Recorded, after: &Recorded, profile: &Profile, output: bool) -> Result<Findings> {
+        let mut findings = compare(before, after, profile, output);
+        if self.policy.check.is_some() {
+            // The user's judge decides; what was denied still helps to repair.
+            findings.differences.clear();
+            findings.differences.extend(self.check_says_no()?.map(Difference::Check));
+            if let Some(failure) = &after.start_failure {
+                findings.differences.insert(Difference::DidNotStart(failure.clone()));
+            }
+        }
+        Ok(findings)
+    }
+
+    /// The rewritten line for a profile, and its seccomp file written. `None` for a plain command.
+    ///
+    /// # Errors
+    ///
+    /// When the daemon does not answer, or the file cannot be written.
+    pub fn rewritten(&self, profile: &Profile) -> Result<Option<Rewritten>> {
+        let Workload::Docker(run, session) = self.workload else { return Ok(None) };
+        let (seccomp, _) = docker_seccomp(session, run, profile)?;
+        crate::document::write(self.seccomp, &seccomp::to_json(&seccomp))?;
+        let target = session.target(run, profile, &self.seccomp.to_string_lossy())?;
+        Ok(Some(rewrite(run, profile, &target)))
+    }
+
+    async fn run_under(&self, profile: &Profile) -> Result<(Recorded, Option<Rewritten>)> {
+        self.prepare()?;
+        match self.workload {
+            Workload::Process(command) => {
+                Ok((process::record(command, Some(profile), quiet()).await?, None))
+            }
+            Workload::Docker(_, session) => {
+                let Some(rewritten) = self.rewritten(profile)? else { bail!("no line to rewrite") };
+                let recorded = session.record(&rewritten.run, quiet()).await?;
+                Ok((recorded, Some(rewritten)))
+            }
+        }
+    }
+
+    fn prepare(&self) -> Result<()> {
+        let Some(command) = &self.policy.prepare else { return Ok(()) };
+        let status = shell(command)?;
+        if !status.success() {
+            bail!("--prepare failed ({status}): {}", crate::shell::printable(command));
+        }
+        Ok(())
+    }
+
+    fn check_says_no(&self) -> Result<Option<String>> {
+        let Some(command) = &self.policy.check else { return Ok(None) };
+        let status = shell(command)?;
+        Ok((!status.success()).then(|| format!("{} ({status})", crate::shell::printable(command))))
+    }
+}
+
+fn quiet() -> Options {
+    Options { hooks: Hooks { failures: true }, streams: Streams::Quiet, clean_up: true }
+}
+
+/// Runs a command of the user's; its output is talk.
+fn shell(command: &str) -> Result<std::process::ExitStatus> {
+    std::process::Command::new("/bin/sh")
+        .args(["-c", command])
+        .stdin(Stdio::null())
+        .stdout(std::io::stderr())
+        .status()
+        .with_context(|| format!("cannot run `{}`", crate::shell::printable(command)))
+}
+
+/// The seccomp profile that the engine of that line gets: the workload's, and its OCI runtime's needs.
+///
+/// # Errors
+///
+/// When what would be emitted cannot work.
+pub fn docker_seccomp(
+    session: &Session,
+    run: &DockerRun,
+    profile: &Profile,
+) -> Result<(crate::profile::Seccomp, Option<Warning>)> {
+    let runtime = run.value("runtime").unwrap_or(&session.info.default_runtime);
+    let version = session.runtime_version(runtime);
+    let no_new_privileges = run.values("security-opt").any(|value| {
+        value == "no-new-privileges" || value == "no-new-privileges:true" || value == "no-new-privileges=true"
+    });
+    let (mut needs, warning) = RuntimeNeeds::choose(runtime, version.as_deref(), no_new_privileges);
+    needs.tolerated.extend(profile.runtime_syscalls.iter().cloned());
+    let widened = seccomp::for_runtime(&profile.seccomp, &needs);
+    seccomp::check(&widened)?;
+    Ok((widened, warning))
+}

@@ -1,0 +1,139 @@
+//! Recording a docker container: found by its cgroup, from the entrypoint's execve.
+
+use anyhow::{Context as _, Result};
+use tokio::process::Command;
+
+use super::{
+    device_nodes::device_nodes,
+    docker::Docker,
+    docker_answers::{Info, runtime_version},
+    docker_cli::DockerRun,
+    files::Files,
+    record::{Options, Recorded, Recorder, Streams, connect, outcome},
+};
+use crate::{capability::Capability, emit::docker::DockerTarget, profile::Profile, trace::Engine};
+
+/// The engine behind a user's line.
+#[derive(Debug)]
+pub struct Session {
+    docker: Docker,
+    /// What the daemon says of itself.
+    pub info: Info,
+}
+
+/// A container that was made and is removed unless it is kept.
+struct Made<'a> {
+    docker: &'a Docker,
+    id: String,
+    keep: bool,
+}
+
+impl Drop for Made<'_> {
+    fn drop(&mut self) {
+        if !self.keep
+            && let Err(error) = self.docker.remove(&self.id)
+        {
+            eprintln!("unpriv: cannot remove the container {}: {error}", self.id);
+        }
+    }
+}
+
+impl Session {
+    /// Asks the daemon of that line who it is.
+    ///
+    /// # Errors
+    ///
+    /// When there is no client or no daemon.
+    pub fn open(run: &DockerRun) -> Result<Self> {
+        let docker = Docker::of(run);
+        let info = docker.info()?;
+        Ok(Self { docker, info })
+    }
+
+    /// The user's client.
+    #[must_use]
+    pub fn docker(&self) -> &Docker {
+        &self.docker
+    }
+
+    /// The version of a runtime, when it is on this host.
+    #[must_use]
+    pub fn runtime_version(&self, runtime: &str) -> Option<String> {
+        self.info.runtime_program(runtime).and_then(runtime_version)
+    }
+
+    /// What the rewritten line may say to this engine.
+    ///
+    /// # Errors
+    ///
+    /// When the daemon does not answer.
+    pub fn target(&self, run: &DockerRun, profile: &Profile, seccomp: &str) -> Result<DockerTarget> {
+        let mut target = DockerTarget::new(&self.info.server_version, self.info.security_modules(), seccomp);
+        target.nodes = device_nodes(run);
+        // Only builds differ in these: ask for those that matter.
+        for capability in [Capability::PERFMON, Capability::BPF, Capability::CHECKPOINT_RESTORE] {
+            if profile.capabilities.contains(&capability) {
+                if self.docker.knows(capability)? {
+                    target.capabilities.insert(capability);
+                } else {
+                    target.capabilities.remove(&capability);
+                }
+            }
+        }
+        Ok(target)
+    }
+
+    /// Makes the container of a line, arms, starts it, and records it to its end.
+    ///
+    /// # Errors
+    ///
+    /// When nothing can be recorded on this host, or the daemon refuses.
+    pub async fn record(&self, run: &DockerRun, options: Options) -> Result<Recorded> {
+        let made = Made { docker: &self.docker, id: self.docker.create(run)?, keep: false };
+        let recorded = self.record_made(run, &made.id, options).await;
+        let mut made = made;
+        made.keep = match &recorded {
+            // The daemon removes it, or the user wants to have it.
+            Ok(recorded) => run.auto_remove() || (!options.clean_up && recorded.start_failure.is_none()),
+            Err(_) => false,
+        };
+        if !made.keep
+            && let Some(file) = run.cidfile()
+        {
+            // The next run must be able to write it again.
+            drop(std::fs::remove_file(file));
+        }
+        recorded
+    }
+
+    async fn record_made(&self, run: &DockerRun, id: &str, options: Options) -> Result<Recorded> {
+        let engine: Engine = self.docker.engine(&self.info, &self.docker.inspect(id)?)?;
+        let mut recorder = Recorder::arm(options.hooks, Files::default())?;
+        recorder.probe.watch_container(id)?;
+        let mut start = Command::from(self.docker.start(run, id));
+        // A terminal cannot be captured without taking it away from the workload.
+        let streams = if run.tty() { Streams::Inherit } else { options.streams };
+        connect(&mut start, streams);
+        let child = start.spawn().context("cannot start the docker client")?;
+        let ended = recorder.follow(child, streams).await?;
+        let start_failure = self
+            .docker
+            .inspect(id)
+            .ok()
+            .and_then(|container| container.start_failure().map(str::to_owned))
+            .or_else(|| never_ran(&recorder, &ended));
+        let outcome = if ended.interrupted { None } else { outcome(ended.status) };
+        let trace = recorder.finish(&run.arguments(), &ended, outcome, Some(engine))?;
+        Ok(Recorded { trace, outcome, output: ended.output, start_failure })
+    }
+}
+
+/// With `--rm` the container is gone before it can be asked why it did not start.
+fn never_ran(recorder: &Recorder, ended: &super::record::Ended) -> Option<String> {
+    let nothing = recorder.probe.programs().is_ok_and(|programs| programs.is_empty());
+    if !nothing || ended.status.success() {
+        return None;
+    }
+    let output = ended.output.as_ref()?;
+    Some(String::from_utf8_lossy(output.stderr.head()).trim().to_owned())
+}

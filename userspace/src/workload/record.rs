@@ -1,0 +1,221 @@
+//! Recording one run, whatever starts it.
+
+use std::{
+    collections::BTreeSet, os::unix::process::ExitStatusExt as _, process::ExitStatus, time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use tokio::{
+    process::{Child, Command},
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    files::{Files, device_nodes},
+    output::{Output, drain},
+};
+use crate::{
+    probe::{Hooks, Probe},
+    trace::{Engine, Loss, Outcome, Run, Trace},
+};
+
+/// How long processes that outlive the workload's first one may take to end.
+const STRAGGLERS: Duration = Duration::from_secs(2);
+/// How long an interrupted workload may take to end before it is ended.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What happens to the workload's standard streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streams {
+    /// They are ours.
+    Inherit,
+    /// Output is passed on to our standard error and remembered; there is no input.
+    Capture,
+    /// Output is only remembered; there is no input.
+    Quiet,
+}
+
+/// How to record.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What to attach.
+    pub hooks: Hooks,
+    /// Standard streams.
+    pub streams: Streams,
+    /// Leave no container behind, whatever the line says.
+    pub clean_up: bool,
+}
+
+/// A recorded run.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// What happened.
+    pub trace: Trace,
+    /// How it ended; `None` when it was interrupted.
+    pub outcome: Option<Outcome>,
+    /// What it wrote, when that was captured.
+    pub output: Option<Output>,
+    /// Why the entrypoint never ran, in the engine's words.
+    pub start_failure: Option<String>,
+}
+
+/// How the first process of a run ended.
+pub(super) struct Ended {
+    pub(super) status: ExitStatus,
+    pub(super) output: Option<Output>,
+    pub(super) interrupted: bool,
+}
+
+/// A probe at work, and what is learnt beside it.
+pub(super) struct Recorder {
+    pub(super) probe: Probe,
+    pub(super) files: Files,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Recorder {
+    pub(super) fn arm(hooks: Hooks, files: Files) -> Result<Self> {
+        Ok(Self {
+            probe: Probe::attach(hooks)?,
+            files,
+            interrupt: signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?,
+            terminate: signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?,
+        })
+    }
+
+    /// Follows a started command to its end.
+    pub(super) async fn follow(&mut self, mut child: Child, streams: Streams) -> Result<Ended> {
+        let pass_on = streams == Streams::Capture;
+        let stdout = tokio::spawn(drain(child.stdout.take(), pass_on));
+        let stderr = tokio::spawn(drain(child.stderr.take(), pass_on));
+        let events = self.probe.events()?;
+        let mut interrupted = false;
+        let mut deadline = None;
+        let status = loop {
+            let patience =
+                deadline.map_or(Duration::MAX, |end: Instant| end.saturating_duration_since(Instant::now()));
+            tokio::select! {
+                status = child.wait() => break status.context("cannot wait for the command")?,
+                ready = events.readable() => {
+                    ready.context("cannot wait for events")?.clear_ready();
+                    self.look_at_files()?;
+                }
+                // The terminal sends Ctrl-C to the workload as well; the second one is final.
+                _ = self.interrupt.recv() => {
+                    if interrupted { end(&child, libc::SIGKILL); }
+                    interrupted = true;
+                    deadline.get_or_insert(Instant::now() + PATIENCE);
+                }
+                _ = self.terminate.recv() => {
+                    interrupted = true;
+                    end(&child, libc::SIGTERM);
+                    deadline.get_or_insert(Instant::now() + PATIENCE);
+                }
+                () = sleep(patience), if deadline.is_some() => {
+                    end(&child, libc::SIGKILL);
+                    deadline = Some(Instant::now() + PATIENCE);
+                }
+            }
+        };
+        self.look_at_files()?;
+        self.wait_for_stragglers().await?;
+        // A process left behind may hold the streams open for ever.
+        let output = timeout(STRAGGLERS, async { (stdout.await, stderr.await) }).await;
+        let output = match (streams, output) {
+            (Streams::Capture | Streams::Quiet, Ok((Ok(stdout), Ok(stderr)))) => Some(Output { stdout, stderr }),
+            _ => None,
+        };
+        Ok(Ended { status, output, interrupted })
+    }
+
+    async fn wait_for_stragglers(&mut self) -> Result<()> {
+        let end = Instant::now() + STRAGGLERS;
+        let mut pause = Duration::from_millis(1);
+        while self.probe.alive()? != 0 && Instant::now() < end {
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(50));
+            self.look_at_files()?;
+        }
+        Ok(())
+    }
+
+    fn look_at_files(&mut self) -> Result<()> {
+        let executed = self.probe.executed()?;
+        if executed.is_empty() {
+            return Ok(());
+        }
+        let programs = self.probe.programs()?;
+        for event in executed {
+            if let Some(path) = programs.get(&event.program) {
+                self.files.look(event, path);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what was recorded.
+    pub(super) fn finish(
+        self,
+        command: &[String],
+        ended: &Ended,
+        outcome: Option<Outcome>,
+        engine: Option<Engine>,
+    ) -> Result<Trace> {
+        let recording = self.probe.recording()?;
+        let mut trace = recording.trace;
+        for (index, path) in &recording.programs {
+            let program = self.files.program(*index, path);
+            // Two indices never have one path; hostile bytes may have been made equal by decoding.
+            let known = trace.programs.entry(path.clone()).or_default();
+            known.file_capabilities = known.file_capabilities.take().max(program.file_capabilities);
+            known.set_id |= program.set_id;
+            known.unread |= program.unread;
+        }
+        let nodes = device_nodes();
+        let used: BTreeSet<String> = trace
+            .devices
+            .keys()
+            .map(|access| format!("{} {}:{}", access.kind.letter(), access.major, access.minor))
+            .collect();
+        trace.device_nodes = nodes.into_iter().filter(|(rule, _)| used.contains(rule)).collect();
+        if ended.interrupted {
+            trace.lost.insert(Loss::Interrupted);
+        } else if self.probe.alive()? != 0 {
+            trace.lost.insert(Loss::StillRunning);
+        }
+        trace.complete = trace.lost.is_empty();
+        let system = rustix::system::uname();
+        trace.runs.insert(Run {
+            command: command.to_vec(),
+            outcome,
+            kernel: system.release().to_string_lossy().into_owned(),
+            architecture: system.machine().to_string_lossy().into_owned(),
+            probes: self.probe.hooks().clone(),
+            engine,
+        });
+        Ok(trace)
+    }
+}
+
+/// The end of a process as a trace writes it.
+pub(super) fn outcome(status: ExitStatus) -> Option<Outcome> {
+    status.code().map(Outcome::Exit).or_else(|| status.signal().map(Outcome::Signal))
+}
+
+/// Connects a command's standard streams.
+pub(super) fn connect(command: &mut Command, streams: Streams) {
+    use std::process::Stdio;
+    if streams != Streams::Inherit {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    }
+}
+
+fn end(child: &Child, signal: i32) {
+    let Some(id) = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())) else { return };
+    if let Some(signal) = rustix::process::Signal::from_named_raw(signal) {
+        // It may be gone already.
+        rustix::process::kill_process(id, signal).unwrap_or_default();
+    }
+}
