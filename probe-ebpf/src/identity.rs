@@ -59,6 +59,8 @@ fn runtime_task() -> Task {
         flags: 0,
         launches: 0,
         namespace: mount_namespace(current() as u64),
+        pid_namespace: 0,
+        net_namespace: 0,
     }
 }
 
@@ -85,7 +87,10 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
             return 0;
         }
         let cred: u64 = read(task as u64, offset!(task_real_cred));
+        let namespaces: u64 = read(task as u64, offset!(task_nsproxy));
         state.namespace = read(cred, offset!(cred_user_ns));
+        state.pid_namespace = read(namespaces, offset!(nsproxy_pid_ns));
+        state.net_namespace = read(namespaces, offset!(nsproxy_net_ns));
         state.stage = STAGE_WORKLOAD;
         state.flags = 0;
     }
@@ -184,11 +189,12 @@ pub(crate) fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Remembers the container's cgroups for `task_newtask`.
+/// Remembers the container's cgroups for `task_newtask`, and that the workload makes its own.
 #[btf_tracepoint(function = "cgroup_mkdir")]
 pub(crate) fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
     if is_container(ctx.arg(0)) {
         let _ = CGROUPS.insert(&ctx.arg::<u64>(0), &1, 0);
     }
+    crate::paths::cgroup_made();
     0
 }

@@ -1,6 +1,8 @@
 //! The map layout that the kernel side and userspace share: plain numbers, no pointers, no padding.
 #![no_std]
 
+pub mod magic;
+
 /// System call ABIs, in the order of `unpriv::syscalls::Abi::ALL`.
 pub const ABIS: usize = 3;
 /// Numbers per ABI: above the highest that any kernel has (x32 ends at 547).
@@ -52,6 +54,10 @@ pub struct Task {
     pub launches: u32,
     /// In the runtime stage the runtime's mount namespace, afterwards the workload's user namespace.
     pub namespace: u64,
+    /// The pid namespace that the workload began in.
+    pub pid_namespace: u64,
+    /// Its network namespace.
+    pub net_namespace: u64,
 }
 
 /// Which calls a program made: one byte each, so that marking needs no atomic operation and cannot
@@ -204,6 +210,39 @@ pub struct FailureKey {
     pub errno: u32,
 }
 
+/// Bytes of an opened file's path that are kept.
+pub const OPENED_PATH: usize = 256;
+/// Directories that an opened file may be deep in.
+pub const OPENED_DEPTH: usize = 24;
+
+/// One file of a kernel file system that was opened; the value is its count.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenedKey {
+    /// Index of the program.
+    pub program: u32,
+    /// [`magic`] of the file system.
+    pub magic: u32,
+    /// 1 when opened for writing.
+    pub write: u16,
+    /// 1 when names are missing at the end.
+    pub truncated: u16,
+    /// 1 when it is a /proc or /sys of other namespaces than those that the workload began in.
+    pub foreign: u32,
+    /// Names from the file system's root down, each with a closing zero, zero-padded.
+    pub path: [u8; OPENED_PATH],
+}
+
+/// Scratch space of the kernel side: a path being put together.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Walk {
+    /// What comes of it.
+    pub key: OpenedKey,
+    /// Directory entries from the file upwards. A power of two, above [`OPENED_DEPTH`].
+    pub entries: [u64; 32],
+}
+
 /// Sent when a program that the workload had not run before starts.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -246,8 +285,12 @@ pub mod status {
     pub const ENDED: u32 = 8;
     /// Program indices given out.
     pub const PROGRAMS_USED: u32 = 9;
+    /// Requests for a free loop device.
+    pub const LOOP_DEVICES_PICKED: u32 = 10;
+    /// Opened files that found their map full, or were too deep to be named.
+    pub const OPENED_FULL: u32 = 11;
     /// How many there are.
-    pub const LENGTH: u32 = 10;
+    pub const LENGTH: u32 = 12;
 }
 
 /// Where the running kernel keeps what the programs read, in bytes from the start of each
@@ -299,6 +342,42 @@ pub struct Offsets {
     pub user_ns_parent: u32,
     /// `user_namespace.owner`.
     pub user_ns_owner: u32,
+    /// `task_struct.files`.
+    pub task_files: u32,
+    /// `files_struct.fdt`.
+    pub files_fdt: u32,
+    /// `fdtable.fd`.
+    pub fdtable_fd: u32,
+    /// `file.f_inode`.
+    pub file_inode: u32,
+    /// `file.f_mode`.
+    pub file_mode: u32,
+    /// `file.f_path.mnt`.
+    pub file_mount: u32,
+    /// `file.f_path.dentry`.
+    pub file_entry: u32,
+    /// `inode.i_sb`.
+    pub inode_sb: u32,
+    /// `super_block.s_magic`.
+    pub super_magic: u32,
+    /// `super_block.s_fs_info`.
+    pub super_fs_info: u32,
+    /// `proc_fs_info.pid_ns`.
+    pub proc_pid_ns: u32,
+    /// `kernfs_super_info.ns`.
+    pub kernfs_ns: u32,
+    /// `nsproxy.pid_ns_for_children`.
+    pub nsproxy_pid_ns: u32,
+    /// `nsproxy.net_ns`.
+    pub nsproxy_net_ns: u32,
+    /// `net.ns`.
+    pub net_ns: u32,
+    /// `vfsmount.mnt_root`.
+    pub mount_root: u32,
+    /// `dentry.d_parent`.
+    pub entry_parent: u32,
+    /// `dentry.d_name.name`.
+    pub entry_name: u32,
     /// `linux_binprm.filename`.
     pub binprm_filename: u32,
     /// `pt_regs` of the six native argument registers: di, si, dx.
@@ -310,11 +389,13 @@ pub struct Offsets {
 }
 
 const _: () = {
-    assert!(size_of::<Task>() == 32);
+    assert!(size_of::<Task>() == 48);
     assert!(size_of::<CapabilityKey>() == 24 + 8 * CALLERS);
     assert!(size_of::<DeviceKey>() == 32);
     assert!(size_of::<CapabilitySetKey>() == 40);
     assert!(size_of::<FailureKey>() == 16);
+    assert!(size_of::<OpenedKey>() == 16 + OPENED_PATH);
+    assert!(size_of::<Walk>() == size_of::<OpenedKey>() + 32 * 8 && OPENED_DEPTH < 32);
     assert!(size_of::<Container>() == CONTAINER_ID + 4);
-    assert!(size_of::<Offsets>() == 30 * 4);
+    assert!(size_of::<Offsets>() == 48 * 4);
 };

@@ -9,7 +9,10 @@ mod devices;
 mod empty;
 mod identity;
 mod maps;
+mod masked;
+mod paths;
 mod syscalls;
+mod walk;
 
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]

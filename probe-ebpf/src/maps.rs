@@ -9,7 +9,7 @@ use aya_ebpf::{
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use probe_ebpf::{
     ABIS, CapabilityKey, CapabilitySetKey, Container, Counts, DeviceKey, ExecEvent, FailureKey, Offsets,
-    PROGRAMS, ProgramPath, SYSCALLS, Seen, Task, status,
+    OpenedKey, PROGRAMS, ProgramPath, SYSCALLS, Seen, Task, Walk, status,
 };
 
 /// `BPF_MAP_TYPE_TASK_STORAGE`, which aya-ebpf has no type for.
@@ -75,6 +75,10 @@ pub(crate) static DEVICES: HashMap<DeviceKey, u64, 4096> = HashMap::new();
 #[btf_map]
 pub(crate) static FAILURES: HashMap<FailureKey, u64, 8192> = HashMap::new();
 #[btf_map]
+pub(crate) static OPENED: HashMap<OpenedKey, u64, 4096> = HashMap::new();
+#[btf_map]
+pub(crate) static OPENED_SCRATCH: PerCpuArray<Walk, 1> = PerCpuArray::new();
+#[btf_map]
 pub(crate) static CONTAINER: Array<Container, 1> = Array::new();
 #[btf_map]
 pub(crate) static CGROUPS: HashMap<u64, u32, 1024> = HashMap::new();
@@ -108,6 +112,24 @@ static OFFSETS: Offsets = Offsets {
     cred_non_rcu: 0,
     user_ns_parent: 0,
     user_ns_owner: 0,
+    task_files: 0,
+    files_fdt: 0,
+    fdtable_fd: 0,
+    file_inode: 0,
+    file_mode: 0,
+    file_mount: 0,
+    file_entry: 0,
+    inode_sb: 0,
+    super_magic: 0,
+    super_fs_info: 0,
+    proc_pid_ns: 0,
+    kernfs_ns: 0,
+    nsproxy_pid_ns: 0,
+    nsproxy_net_ns: 0,
+    net_ns: 0,
+    mount_root: 0,
+    entry_parent: 0,
+    entry_name: 0,
     binprm_filename: 0,
     regs_native: [0; 3],
     regs_compat: [0; 3],
@@ -162,7 +184,7 @@ pub(crate) fn count(index: u32) {
 pub(crate) fn add(counter: *mut u64) -> u64 {
     // SAFETY: map values are aligned to eight bytes and live as long as the program. `AtomicU64` has
     // no `fetch_add` for this target, though the instruction set does.
-    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(counter, 1) }
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(counter, 1) }
 }
 
 /// Counts one sighting of a fact; a full map is counted in `full`.

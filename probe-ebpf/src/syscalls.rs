@@ -1,6 +1,9 @@
-//! Which system calls the workload makes, which fail, and what it asks of its capability sets.
+//! Which system calls the workload makes, which fail or open a file, and what it asks of its capability sets.
 
-use crate::maps::{CAPABILITY_SETS, COUNTS, FAILURES, SEEN, TASKS, current, offset, sighted};
+use crate::{
+    maps::{CAPABILITY_SETS, COUNTS, FAILURES, SEEN, TASKS, count, current, offset, sighted},
+    paths::{is_open, opened},
+};
 use aya_ebpf::{
     bindings::task_struct, helpers::bpf_probe_read_user, macros::btf_tracepoint,
     programs::BtfTracePointContext,
@@ -44,6 +47,8 @@ pub(crate) fn sys_enter(ctx: BtfTracePointContext) -> i32 {
         mark(state.program, abi, number);
         if is_capability_call(abi, number) {
             capability_sets(state, ctx.arg::<u64>(0), abi, number);
+        } else if is_ioctl(abi, number) && argument(ctx.arg::<u64>(0), abi, 1) == LOOP_CTL_GET_FREE {
+            count(status::LOOP_DEVICES_PICKED);
         }
     } else {
         runtime_call(state, ctx.arg::<u64>(0), abi, number);
@@ -64,6 +69,9 @@ fn mark(program: u32, abi: u32, number: u32) {
         if *byte == 0 {
             *byte = 1;
         }
+    }
+    if program == PROGRAM_RUNTIME {
+        return;
     }
     if let Some(counts) = COUNTS.get_ptr_mut(0) {
         // SAFETY: as above. Only this processor writes here, and a system call does not nest.
@@ -100,6 +108,10 @@ pub(crate) fn argument(regs: u64, abi: u32, index: usize) -> u64 {
     }
 }
 
+/// `ioctl(LOOP_CTL_GET_FREE)`: which loop device the workload gets is chance.
+const LOOP_CTL_GET_FREE: u64 = 0x4c82;
+const IOCTL: u32 = 16;
+const IOCTL_COMPAT: u32 = 54;
 const CAPGET: u32 = 125;
 const CAPSET: u32 = 126;
 const PRCTL: u32 = 157;
@@ -114,6 +126,11 @@ fn is_capability_call(abi: u32, number: u32) -> bool {
     } else {
         matches!(number, CAPGET | CAPSET | PRCTL)
     }
+}
+
+#[inline(always)]
+fn is_ioctl(abi: u32, number: u32) -> bool {
+    number == if abi == COMPAT { IOCTL_COMPAT } else { IOCTL }
 }
 
 #[inline(never)]
@@ -169,7 +186,18 @@ pub(crate) fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     const ENODEV: i64 = -19;
     const EROFS: i64 = -30;
     const ENOSYS: i64 = -38;
+    let regs = ctx.arg::<*const u8>(0);
     let result = ctx.arg::<i64>(1);
+    if result >= 0 {
+        // SAFETY: the task's registers; a plain load through a BTF pointer cannot fault.
+        let id = unsafe { regs.byte_add(offset!(regs_syscall)).cast::<u64>().read_volatile() };
+        let task = current();
+        let (abi, number) = identify(task, id);
+        if is_open(abi == COMPAT, number) {
+            opened(task, result as u64);
+        }
+        return 0;
+    }
     if !(-4095..0).contains(&result) {
         return 0;
     }
@@ -179,7 +207,7 @@ pub(crate) fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let task = current();
     let Some(state) = TASKS.get(task) else { return 0 };
     // A call that seccomp denied never passed sys_enter: read its number from the registers.
-    let id: u64 = crate::maps::read(ctx.arg::<u64>(0), offset!(regs_syscall));
+    let id: u64 = crate::maps::read(regs as u64, offset!(regs_syscall));
     let (abi, syscall) = identify(task, id);
     let program = if state.stage == STAGE_WORKLOAD { state.program } else { PROGRAM_RUNTIME };
     let key = FailureKey { program, syscall, abi, errno: -result as u32 };

@@ -75,8 +75,9 @@ fn run_docker(workload: &Workload, grants: &Grants) -> Result<Run> {
         Command::new("docker").args(["rm", "--force", &name]).output().context("running docker rm")?;
     }
     clean_up(workload)?;
-    // 125 is docker's own: the container was not even created.
-    if run.outcome.status.and_then(|status| status.code()) == Some(125) {
+    // 125 is docker's own, when the container was not even created; but chroot(1) for one uses it, too.
+    let refused = run.stderr.contains("docker: ") || run.stderr.contains("unknown flag");
+    if run.outcome.status.and_then(|status| status.code()) == Some(125) && refused {
         bail!("docker refused {argv:?}: {}", run.stderr.trim());
     }
     Ok(run)

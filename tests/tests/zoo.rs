@@ -56,19 +56,35 @@ fn tighten(workload: &Workload, form: Form) -> Result<()> {
     let output = directory.path().join("out");
     let answer = answer(workload, form, &host, &output)?;
     clean_up(workload)?;
-    ensure!(answer["verified"] == true, "not verified: {:#}", answer["verification"]);
+    ensure!(answer["verified"] == true, "not verified: {}", last_round(&answer["verification"]));
     let profile: Profile = serde_json::from_value(answer["profile"].clone()).context("the profile")?;
     compare_capabilities(workload, expected, &profile.capabilities)?;
     compare_devices(workload, expected, &profile)?;
     if form == Form::Docker {
         let line = answer["command"].as_array().context("no command")?;
         let unmasked = line.iter().any(|word| word == "systempaths=unconfined");
-        ensure!(unmasked == expected.unmasked, "systempaths=unconfined: {unmasked}, not {}", expected.unmasked);
+        ensure!(
+            unmasked == expected.unmasked,
+            "systempaths=unconfined: {unmasked}, not {}",
+            expected.unmasked
+        );
     }
     for file in ["trace.json", "profile.json", "seccomp.json", "run.sh", "verify.json"] {
         ensure!(output.join(file).is_file(), "{file} is missing");
     }
     Ok(())
+}
+
+/// Why it did not verify: the last round, and what the ones before it were denied.
+fn last_round(verification: &Value) -> String {
+    let rounds = verification["rounds"].as_array().map_or(&[][..], Vec::as_slice);
+    let denials: Vec<_> = rounds.iter().map(|round| round["denials"].to_string()).collect();
+    let differences = rounds.last().map(|round| round["differences"].to_string()).unwrap_or_default();
+    format!(
+        "repeatable {}, differences {differences}, denials {}",
+        verification["repeatable"],
+        denials.join("; then ")
+    )
 }
 
 fn answer(workload: &Workload, form: Form, host: &Host, output: &Path) -> Result<Value> {
@@ -93,7 +109,11 @@ fn answer(workload: &Workload, form: Form, host: &Host, output: &Path) -> Result
     }
 }
 
-fn compare_capabilities(workload: &Workload, expected: &Expected, found: &BTreeSet<Capability>) -> Result<()> {
+fn compare_capabilities(
+    workload: &Workload,
+    expected: &Expected,
+    found: &BTreeSet<Capability>,
+) -> Result<()> {
     let fits = |minimal: &BTreeSet<Capability>| {
         minimal.is_subset(found)
             && found.difference(minimal).all(|extra| workload.tolerates.capabilities.contains(extra))
@@ -116,9 +136,8 @@ fn compare_devices(workload: &Workload, expected: &Expected, profile: &Profile) 
         });
         used.collect()
     };
-    let tolerated = |device: &&Device| {
-        device.path.as_ref().is_some_and(|path| workload.tolerates.devices.contains(path))
-    };
+    let tolerated =
+        |device: &&Device| device.path.as_ref().is_some_and(|path| workload.tolerates.devices.contains(path));
     let found = profile.devices.iter().filter(|device| !tolerated(device)).cloned().collect();
     let (found, wanted) = (rules(&found), rules(&expected.devices));
     ensure!(found == wanted, "devices {found:?}, not {wanted:?}");

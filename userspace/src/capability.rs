@@ -135,6 +135,16 @@ impl Capability {
         (0..).map_while(Self::from_number)
     }
 
+    /// The capabilities that this process can hand on.
+    #[must_use]
+    pub fn in_bounding_set() -> BTreeSet<Self> {
+        let held = |capability: &Self| {
+            let bit = rustix::thread::CapabilitySet::from_bits_retain(capability.bit());
+            rustix::thread::capability_is_in_bounding_set(bit).unwrap_or(false)
+        };
+        Self::all().filter(held).collect()
+    }
+
     /// The capabilities whose bits are set in `bits`; bits without a name are left out.
     #[must_use]
     pub fn from_bits(bits: u64) -> BTreeSet<Self> {

@@ -1,10 +1,13 @@
 //! The command line: clap types, and one thin file per verb.
 
 mod derive;
+mod doctor;
 mod emit;
 mod exit;
+mod explain;
 mod record;
 mod run;
+mod style;
 mod tighten;
 mod verify;
 
@@ -28,7 +31,9 @@ enum Verb {
     Derive(derive::Arguments),
     Emit(emit::Arguments),
     Verify(verify::Arguments),
+    Explain(explain::Arguments),
     Run(run::Arguments),
+    Doctor(doctor::Arguments),
 }
 
 /// The whole program: reads the command line, runs the verb, reports an error.
@@ -40,7 +45,9 @@ pub fn main() -> ExitCode {
         Verb::Derive(arguments) => derive::derive(&arguments),
         Verb::Emit(arguments) => emit::emit(&arguments),
         Verb::Verify(arguments) => verify::verify(&arguments),
+        Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Run(arguments) => run::run(&arguments),
+        Verb::Doctor(arguments) => doctor::doctor(&arguments),
     };
     result.unwrap_or_else(|error| {
         eprintln!("unpriv: {error:#}");

@@ -1,19 +1,13 @@
 //! `unpriv run`: a command under a profile, supervised until it ends.
 
-use std::{
-    ffi::OsString,
-    fs,
-    os::unix::process::ExitStatusExt as _,
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::{ffi::OsString, os::unix::process::ExitStatusExt as _, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 use crate::{
+    document::read_profile,
     launch::{self, Options},
     probe::process::{forward_signals, stop_forwarding_signals},
-    profile::{self, Profile},
 };
 
 /// Run a command under a profile, without a container engine
@@ -34,7 +28,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let profile = read(&arguments.profile)?;
+    let profile = read_profile(&arguments.profile)?;
     if !profile.complete {
         eprintln!("unpriv: {}: made from an incomplete recording", arguments.profile.display());
     }
@@ -52,17 +46,4 @@ pub(super) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let code = status.code().or_else(|| Some(128 + status.signal()?)).context("the command did not end")?;
     Ok(ExitCode::from(u8::try_from(code).context("exit status of the command")?))
-}
-
-fn read(path: &Path) -> Result<Profile> {
-    let name = path.display();
-    let text = fs::read(path).with_context(|| format!("read {name}"))?;
-    let profile: Profile = serde_json::from_slice(&text).with_context(|| format!("{name} is no profile"))?;
-    ensure!(
-        profile.version <= profile::VERSION,
-        "{name} has version {}; this build reads up to {}",
-        profile.version,
-        profile::VERSION
-    );
-    Ok(profile)
 }

@@ -3,7 +3,6 @@
 use std::{
     fmt::Write as _,
     fs,
-    io::IsTerminal as _,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -11,14 +10,16 @@ use std::{
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use super::{exit::Exit, runtime, verify::Judge};
+use super::{exit::Exit, runtime, style, verify::Judge};
 use crate::{
+    capability::Capability,
     document,
     emit::{docker_script, seccomp},
     profile::derive,
-    shell::{printable, shell_display, shell_quote},
+    report::{self, Before, Host},
+    shell::{shell_display, shell_quote},
     trace::Outcome,
-    verify::{Denial, Difference, Policy, Proved, Verification, Verifier},
+    verify::{Policy, Proved, Verification, Verifier},
     workload::{Streams, Workload},
 };
 
@@ -92,7 +93,7 @@ fn make_directory(directory: &Path) -> Result<()> {
     let name = directory.display();
     fs::create_dir_all(directory)
         .with_context(|| format!("cannot make the directory {name} (choose another with -o)"))?;
-    document::check_writable(&directory.join("trace.json"))
+    Ok(document::check_writable(&directory.join("trace.json"))?)
 }
 
 fn report_outcome(outcome: Option<Outcome>) {
@@ -117,7 +118,7 @@ fn write_bundle(directory: &Path, workload: &Workload, proved: &Proved) -> Resul
             process_script(&workload.command())
         }
     };
-    document::write_executable(&directory.join("run.sh"), &script)
+    Ok(document::write_executable(&directory.join("run.sh"), &script)?)
 }
 
 /// `run.sh` of a plain command: our own launcher, with the profile beside the script.
@@ -149,88 +150,37 @@ fn print(arguments: &Arguments, workload: &Workload, proved: &Proved, verified: 
             "profile": proved.profile,
             "verification": proved.verification,
         });
-        return document::write("-".as_ref(), &document::to_json(&answer));
+        return Ok(document::write("-".as_ref(), &document::to_json(&answer))?);
     }
-    let mut text = crate::report::summary(workload, proved, width());
+    let style = style::style(&std::io::stdout());
+    let (before, after) = grants(workload, proved);
+    let mut text = report::table(&proved.profile, &before, after.as_ref(), style);
+    let mut warnings = report::warnings(&proved.profile.warnings, style);
+    for warning in proved.rewritten.iter().flat_map(|rewritten| &rewritten.warnings) {
+        let _ = writeln!(warnings, "{warning}");
+    }
+    if !warnings.is_empty() {
+        let _ = writeln!(text, "\n{}", warnings.trim_end());
+    }
     let _ = writeln!(text, "\n{}", shell_display(&command));
-    let _ = writeln!(text, "\n{}", if verified { verdict(&proved.verification) } else { "not verified".to_owned() });
+    let _ = writeln!(
+        text,
+        "\n{}",
+        if verified { report::verdict(&proved.verification) } else { "not verified".to_owned() }
+    );
     let _ = writeln!(text, "written to {directory}: trace.json profile.json seccomp.json run.sh verify.json");
-    document::write("-".as_ref(), text.as_bytes())
+    Ok(document::write("-".as_ref(), text.as_bytes())?)
 }
 
-/// Columns of the terminal; plain text elsewhere is not folded more than a screen would.
-fn width() -> usize {
-    let columns = rustix::termios::tcgetwinsize(std::io::stdout()).map_or(0, |size| usize::from(size.ws_col));
-    if std::io::stdout().is_terminal() && columns >= 40 { columns } else { 100 }
-}
-
-/// What verification found, in a few lines.
-pub(super) fn verdict(verification: &Verification) -> String {
-    let runs = verification.rounds.len();
-    if verification.same {
-        let compared = if verification.output_compared {
-            "same exit status, same output, nothing newly denied"
-        } else {
-            "same exit status, nothing newly denied (output was not compared: it is not the same twice)"
-        };
-        let times = if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs, with repairs") };
-        return format!("verified by running it ({times}): {compared}");
-    }
-    let mut text = "NOT verified: it behaves otherwise with these grants".to_owned();
-    if !verification.repeatable {
-        text.push_str("\n  the unchanged command ends otherwise too when it is run again: undo what it changes with --prepare CMD, or judge it with --check CMD");
-    }
-    let Some(last) = verification.rounds.last() else { return text };
-    for difference in &last.differences {
-        let _ = write!(text, "\n  {}", describe_difference(difference));
-    }
-    for denial in &last.denials {
-        let _ = write!(text, "\n  denied by {}: {}", denial.layer(), describe_denial(denial));
-    }
-    text
-}
-
-fn describe_outcome(outcome: Option<Outcome>) -> String {
-    match outcome {
-        Some(Outcome::Exit(code)) => format!("exit status {code}"),
-        Some(Outcome::Signal(signal)) => format!("signal {signal}"),
-        None => "no end".to_owned(),
-    }
-}
-
-fn describe_difference(difference: &Difference) -> String {
-    match difference {
-        Difference::DidNotStart(words) => format!("it did not start: {}", printable(words)),
-        Difference::Outcome { before, after } => {
-            format!("{} before, {} now", describe_outcome(*before), describe_outcome(*after))
+/// What the user's line grants, and what the rewritten one does.
+fn grants(workload: &Workload, proved: &Proved) -> (Before, Option<Before>) {
+    let capabilities = Capability::in_bounding_set();
+    match workload {
+        Workload::Process(_) => (Before::command(capabilities), None),
+        Workload::Docker(run, session) => {
+            let host = Host { capabilities, security_modules: session.info.security_modules() };
+            let after = proved.rewritten.as_ref().map(|rewritten| Before::docker(&rewritten.run, &host));
+            (Before::docker(run, &host), after)
         }
-        Difference::Output { stream, before, after } => {
-            format!("{stream}: `{}` before, `{}` now", printable(before), printable(after))
-        }
-        Difference::Check(words) => format!("--check failed: {}", printable(words)),
-        Difference::NewFailure(failure) => format!(
-            "{} by {} newly fails with {}",
-            printable(&failure.syscall),
-            printable(&failure.program),
-            failure.errno
-        ),
-    }
-}
-
-fn describe_denial(denial: &Denial) -> String {
-    match denial {
-        Denial::Seccomp(failure) | Denial::ReadOnly(failure) | Denial::Unknown(failure) => {
-            format!("{} by {} ({})", failure.syscall, printable(&failure.program), failure.errno)
-        }
-        Denial::Capability(check) => format!("{} for {}", check.capability, printable(&check.program)),
-        Denial::CapabilitySet { program, .. } => format!("capset by {}", printable(program)),
-        Denial::Device(access) => format!(
-            "{} {}:{} {} for {}",
-            access.kind.letter(),
-            access.major,
-            access.minor,
-            access.access,
-            printable(&access.program)
-        ),
     }
 }

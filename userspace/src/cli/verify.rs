@@ -61,7 +61,7 @@ pub(super) fn verify(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.json {
         document::write("-".as_ref(), &document::to_json(&proved.verification))?;
     } else {
-        println!("{}", tighten::verdict(&proved.verification));
+        println!("{}", crate::report::verdict(&proved.verification));
     }
     Ok(if proved.verification.same { Exit::Done } else { Exit::No }.into())
 }

@@ -6,6 +6,7 @@ use super::{docker_devices, docker_warning::Warning};
 use crate::{
     capability::Capability,
     profile::{Action, Profile},
+    trace::is_below,
     workload::{
         device_nodes::Nodes,
         docker_cli::{DockerRun, clean},
@@ -187,7 +188,7 @@ fn kernel_paths(
 ) -> Vec<DockerOption> {
     let user_binds = run.binds();
     let mut binds = Vec::new();
-    let mut unconfined = !profile.paths.unmask.is_empty();
+    let mut unconfined = profile.paths.unmask.iter().any(|path| masks(&target.version, path));
     let mut writable_cgroups = false;
     for path in &profile.paths.write {
         if user_binds.iter().any(|(_, mounted)| is_below(path, mounted)) {
@@ -239,7 +240,7 @@ fn denied_by_apparmor(profile: &Profile) -> Option<String> {
     {
         return Some(format!("the call {call}"));
     }
-    let written = profile.paths.write.iter().find(|path| {
+    let written = profile.paths.write.iter().chain(&profile.paths.mounted).find(|path| {
         is_below(path, "/proc") && !path.starts_with("/proc/sys/kernel/shm")
             || is_below(path, "/sys") && !is_below(path, "/sys/fs/cgroup")
     });
@@ -258,9 +259,14 @@ fn denied_by_apparmor(profile: &Profile) -> Option<String> {
     read.map(|path| format!("reading {path}"))
 }
 
-fn is_below(path: &str, directory: &str) -> bool {
-    let directory = directory.trim_end_matches('/');
-    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+/// Whether docker of that version masks a path that some engine masks. It never masks selinuxfs, and
+/// 28.0.2 began with the two that show what other processors do.
+fn masks(version: &str, path: &str) -> bool {
+    let recent = is_below(path, "/proc/interrupts") || path.ends_with("/thermal_throttle");
+    let number = |part: &str| part.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok();
+    let parts: Vec<u32> = version.trim_start_matches('v').split('.').map_while(number).collect();
+    let before = parts.len() >= 3 && parts[..] < [28, 0, 2][..];
+    !(is_below(path, "/sys/fs/selinux") || recent && before)
 }
 
 /// `root`, `0`, `0:0` and so on.

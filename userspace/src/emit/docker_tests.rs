@@ -23,6 +23,7 @@ fn profile(capabilities: &[Capability], devices: &[Device]) -> Profile {
                 errno_ret: None,
             }],
         },
+        runtime_syscalls: BTreeSet::new(),
         paths: Paths::default(),
         gains_privileges: false,
         warnings: BTreeSet::new(),
@@ -195,6 +196,33 @@ fn kernel_paths_get_the_narrowest_option() {
     let (line, warnings) = rewritten("docker run --privileged i", &profile, &target("20.10.0"));
     assert!(line.contains("--security-opt systempaths=unconfined") && !line.contains("cgroups"), "{line}");
     assert!(warnings.contains(&Warning::StaysReadOnly("/sys/fs/cgroup/x".to_owned())));
+}
+
+#[test]
+fn only_what_that_docker_masks_is_unmasked() {
+    let unmasks = |version: &str, path: &str| {
+        let mut profile = profile(&[], &[]);
+        profile.paths.unmask.insert(path.to_owned());
+        rewritten("docker run --privileged i", &profile, &target(version)).0.contains("systempaths")
+    };
+    assert!(unmasks("20.10.24+dfsg1", "/proc/timer_list"));
+    assert!(!unmasks("29.0.0", "/sys/fs/selinux"));
+    for recent in ["/proc/interrupts", "/sys/devices/system/cpu/cpu0/thermal_throttle"] {
+        assert!(!unmasks("20.10.24+dfsg1", recent) && !unmasks("28.0.1", recent), "{recent}");
+        assert!(unmasks("28.0.2", recent) && unmasks("28.0.2+azure-1", recent), "{recent}");
+        assert!(unmasks("dev", recent), "{recent}");
+    }
+}
+
+#[test]
+fn what_is_mounted_besides_the_engine_takes_only_apparmor() {
+    let mut profile = profile(&[], &[]);
+    profile.paths.mounted.insert("/sys/kernel/tracing/tracing_on".to_owned());
+    let plain = rewritten("docker run --privileged i", &profile, &target("28.2.2")).0;
+    assert!(!plain.contains("systempaths") && !plain.contains("--volume"), "{plain}");
+    let apparmor = DockerTarget::new("28.2.2", BTreeSet::from(["apparmor".to_owned()]), "seccomp.json");
+    let (line, warnings) = rewritten("docker run --privileged i", &profile, &apparmor);
+    assert!(line.contains("apparmor=unconfined") && warnings.len() == 1, "{line}");
 }
 
 #[test]

@@ -132,14 +132,16 @@ impl Probe {
         self.read_devices(&names, &mut trace)?;
         if self.hooks().contains("tp_btf/sys_exit") {
             self.read_failures(&names, &mut trace)?;
+            trace.paths = Some(self.opened(&names)?);
         }
         self.read_losses(&mut trace)?;
+        trace.picks_loop_devices = self.status()?[status::LOOP_DEVICES_PICKED as usize] != 0;
         trace.programs = programs.values().map(|path| (path.clone(), Program::default())).collect();
         trace.complete = trace.lost.is_empty();
         Ok(Recording { trace, programs })
     }
 
-    fn hash<K: Pod, V: Pod>(&self, name: &str) -> Result<HashMap<&aya::maps::MapData, K, V>> {
+    pub(super) fn hash<K: Pod, V: Pod>(&self, name: &str) -> Result<HashMap<&aya::maps::MapData, K, V>> {
         let map = self.ebpf.map(name).ok_or_else(|| anyhow!("the object has no {name}"))?;
         Ok(HashMap::try_from(map)?)
     }
@@ -232,7 +234,7 @@ impl Probe {
                     .flatten(),
                 abi,
                 syscall,
-                call_site: call_site(&key, &symbols),
+                call_site: symbols::call_site(&key.callers, &symbols),
                 decisive: false,
             };
             trace.capabilities.add(check, count);
@@ -310,6 +312,7 @@ impl Probe {
             (status::DEVICES_FULL, "devices"),
             (status::CAPABILITY_SETS_FULL, "capability_sets"),
             (status::FAILURES_FULL, "failures"),
+            (status::OPENED_FULL, "paths"),
         ] {
             if status[index as usize] != 0 {
                 trace.lost.insert(Loss::MapFull(map.to_owned()));
@@ -344,12 +347,12 @@ fn marked(seen: &Seen) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-struct Names<'a> {
+pub(super) struct Names<'a> {
     programs: &'a BTreeMap<u32, String>,
 }
 
 impl Names<'_> {
-    fn program(&self, index: u32) -> String {
+    pub(super) fn program(&self, index: u32) -> String {
         match index {
             PROGRAM_RUNTIME => RUNTIME.to_owned(),
             index => self.programs.get(&index).map_or(OTHER_PROGRAMS, String::as_str).to_owned(),
@@ -373,27 +376,4 @@ fn argument(syscall: Option<&str>, value: u64) -> Option<Argument> {
         "unshare" | "setns" | "clone" => Argument::Flags(value),
         _ => Argument::Operation(value as u32),
     })
-}
-
-/// The names from the check upwards to the system call's entry.
-fn call_site(key: &CapabilityKey, symbols: &BTreeMap<u64, String>) -> Vec<String> {
-    let names: Vec<&str> =
-        key.callers.iter().map_while(|address| symbols.get(address)).map(String::as_str).collect();
-    let check = names.iter().rposition(|name| matches!(*name, "cap_capable" | "security_capable"));
-    names[check.map_or(0, |index| index + 1)..]
-        .iter()
-        .take_while(|name| !is_entry(name))
-        .map(|&name| name.to_owned())
-        .collect()
-}
-
-/// Where the kernel is entered: above it there is nothing to learn.
-fn is_entry(name: &str) -> bool {
-    ["__x64_sys_", "__ia32_sys_", "__do_sys_", "__se_sys_", "__arm64_sys_"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
-        || matches!(
-            name,
-            "do_syscall_64" | "x64_sys_call" | "ia32_sys_call" | "asm_exc_page_fault" | "ret_from_fork"
-        )
 }

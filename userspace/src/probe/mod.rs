@@ -4,8 +4,10 @@
 mod decode;
 pub mod device_program;
 mod empty;
+mod features;
 mod load;
 mod offsets;
+mod opened;
 pub mod process;
 mod storage;
 mod symbols;
@@ -13,6 +15,7 @@ mod symbols;
 pub use self::{
     decode::{ExecutedProgram, Recording},
     empty::EmptyProbe,
-    load::{HostCannot, Hooks, Probe, REQUIRED_TRACEPOINTS, cgroup2_root},
+    features::{kernel_fields, tracepoints},
+    load::{Hooks, HostCannot, Probe, REQUIRED_TRACEPOINTS, cgroup2_root},
     offsets::BTF_PATH,
 };

@@ -24,13 +24,18 @@ pub(super) fn read() -> Result<Offsets> {
     let regs = Structure::find(&btf, "pt_regs")?;
     let node = Structure::find(&btf, "kernfs_node")?;
     let user_ns = Structure::find(&btf, "user_namespace")?;
+    let nsproxy = Structure::find(&btf, "nsproxy")?;
+    let superblock = Structure::find(&btf, "super_block")?;
+    let file = Structure::find(&btf, "file")?;
+    let path = Structure::find(&btf, "path")?;
+    let entry = Structure::find(&btf, "dentry")?;
     Ok(Offsets {
         task_status: task.field("thread_info")? + Structure::find(&btf, "thread_info")?.field("status")?,
         task_real_cred: task.field("real_cred")?,
         task_cred: task.field("cred")?,
         task_nsproxy: task.field("nsproxy")?,
         task_cgroups: task.field("cgroups")?,
-        nsproxy_mnt_ns: Structure::find(&btf, "nsproxy")?.field("mnt_ns")?,
+        nsproxy_mnt_ns: nsproxy.field("mnt_ns")?,
         css_set_dfl_cgrp: Structure::find(&btf, "css_set")?.field("dfl_cgrp")?,
         cgroup_kn: Structure::find(&btf, "cgroup")?.field("kn")?,
         kernfs_node_name: node.field("name")?,
@@ -47,6 +52,24 @@ pub(super) fn read() -> Result<Offsets> {
         cred_non_rcu: cred.field("non_rcu")?,
         user_ns_parent: user_ns.field("parent")?,
         user_ns_owner: user_ns.field("owner")?,
+        task_files: task.field("files")?,
+        files_fdt: Structure::find(&btf, "files_struct")?.field("fdt")?,
+        fdtable_fd: Structure::find(&btf, "fdtable")?.field("fd")?,
+        file_inode: file.field("f_inode")?,
+        file_mode: file.field("f_mode")?,
+        file_mount: file.field("f_path")? + path.field("mnt")?,
+        file_entry: file.field("f_path")? + path.field("dentry")?,
+        inode_sb: Structure::find(&btf, "inode")?.field("i_sb")?,
+        super_magic: superblock.field("s_magic")?,
+        super_fs_info: superblock.field("s_fs_info")?,
+        proc_pid_ns: Structure::find(&btf, "proc_fs_info")?.field("pid_ns")?,
+        kernfs_ns: Structure::find(&btf, "kernfs_super_info")?.field("ns")?,
+        nsproxy_pid_ns: nsproxy.field("pid_ns_for_children")?,
+        nsproxy_net_ns: nsproxy.field("net_ns")?,
+        net_ns: Structure::find(&btf, "net")?.field("ns")?,
+        mount_root: Structure::find(&btf, "vfsmount")?.field("mnt_root")?,
+        entry_parent: entry.field("d_parent")?,
+        entry_name: entry.field("d_name")? + Structure::find(&btf, "qstr")?.field("name")?,
         binprm_filename: Structure::find(&btf, "linux_binprm")?.field("filename")?,
         regs_native: [regs.field("di")?, regs.field("si")?, regs.field("dx")?],
         regs_compat: [regs.field("bx")?, regs.field("cx")?, regs.field("dx")?],

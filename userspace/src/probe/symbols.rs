@@ -1,4 +1,4 @@
-//! Names for kernel return addresses, from /proc/kallsyms.
+//! Names for kernel return addresses, from /proc/kallsyms, and the call sites that they make.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,6 +33,29 @@ fn function(line: &str) -> Option<(u64, &str)> {
 /// Without what the compiler appends to parts and clones (`.isra.0`, `.constprop.0`, `.cold`).
 fn plain_name(name: &str) -> &str {
     name.split_once('.').map_or(name, |(plain, _)| plain)
+}
+
+/// The names from the check upwards to the system call's entry.
+pub(super) fn call_site(callers: &[u64], symbols: &BTreeMap<u64, String>) -> Vec<String> {
+    let names: Vec<&str> =
+        callers.iter().map_while(|address| symbols.get(address)).map(String::as_str).collect();
+    let check = names.iter().rposition(|name| matches!(*name, "cap_capable" | "security_capable"));
+    names[check.map_or(0, |index| index + 1)..]
+        .iter()
+        .take_while(|name| !is_entry(name))
+        .map(|&name| name.to_owned())
+        .collect()
+}
+
+/// Where the kernel is entered: above it there is nothing to learn.
+fn is_entry(name: &str) -> bool {
+    ["__x64_sys_", "__ia32_sys_", "__do_sys_", "__se_sys_", "__arm64_sys_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+        || matches!(
+            name,
+            "do_syscall_64" | "x64_sys_call" | "ia32_sys_call" | "asm_exc_page_fault" | "ret_from_fork"
+        )
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Device, Evidence, Paths, Profile, Reason, VERSION, Warning,
+    Device, Evidence, Profile, Reason, VERSION, Warning,
     devices::needed_devices,
+    paths::needed_paths,
     rules::{Verdict, judge},
 };
 use crate::{
@@ -28,6 +29,10 @@ pub fn derive(trace: &Trace) -> Profile {
     let mut evidence = Evidence::default();
     let capabilities = capabilities(trace, &mut evidence, &mut warnings);
     let devices = devices(trace, &mut evidence);
+    let paths = needed_paths(trace, &mut evidence);
+    if trace.paths.is_none() && trace.runs.iter().any(|run| run.engine.is_some()) {
+        warnings.insert(Warning::PathsUnknown);
+    }
     let calls: BTreeMap<Abi, BTreeSet<String>> =
         trace.syscalls.iter().map(|(&abi, calls)| (abi, calls.keys().cloned().collect())).collect();
     let (seccomp, unnamed) = workload_seccomp(&calls);
@@ -50,7 +55,7 @@ pub fn derive(trace: &Trace) -> Profile {
         devices,
         seccomp,
         runtime_syscalls: trace.runtime_syscalls.clone(),
-        paths: Paths::default(),
+        paths,
         gains_privileges: trace
             .programs
             .values()
@@ -80,7 +85,11 @@ fn capabilities(
                     program: check.program.clone(),
                     syscall: check.syscall.clone(),
                     abi: check.abi,
-                    because: because(&check.call_site),
+                    because: if check.decisive && check.syscall.is_none() {
+                        "found by taking it away".to_owned()
+                    } else {
+                        because(&check.call_site)
+                    },
                     count,
                 },
             }),
@@ -190,7 +199,7 @@ fn because(call_site: &[String]) -> String {
         .map_or_else(|| "capability check".to_owned(), Clone::clone)
 }
 
-fn add_reason(reasons: &mut Vec<Reason>, reason: Reason) {
+pub(super) fn add_reason(reasons: &mut Vec<Reason>, reason: Reason) {
     let same = |other: &&mut Reason| {
         (&other.program, &other.syscall, other.abi, &other.because)
             == (&reason.program, &reason.syscall, reason.abi, &reason.because)

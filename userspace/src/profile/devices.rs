@@ -10,9 +10,8 @@ use crate::trace::{Access, DeviceAccess, DeviceType, Trace};
 const BASE: [(u32, u32); 7] = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2)];
 const PSEUDO_TERMINALS: u32 = 136;
 
-/// `LOOP_MAJOR`, and the miscellaneous device that hands out its minors: the next run gets another.
+/// `LOOP_MAJOR`.
 const LOOP_MAJOR: u32 = 7;
-const LOOP_CONTROL: (u32, u32) = (10, 237);
 
 /// Whether every container may use this device.
 #[must_use]
@@ -23,16 +22,13 @@ pub fn is_base(kind: DeviceType, major: u32, minor: u32) -> bool {
 /// The devices that the workload used, each with the union of its accesses. Creating a node is free
 /// under every runtime (`c *:* m`), so `m` alone needs no device.
 pub(super) fn needed_devices(trace: &Trace) -> BTreeSet<Device> {
-    let picks_loops = trace
-        .devices
-        .keys()
-        .any(|access| access.kind == DeviceType::Character && (access.major, access.minor) == LOOP_CONTROL);
     let mut used: BTreeMap<(DeviceType, u32, Option<u32>), Access> = BTreeMap::new();
     for device in trace.devices.keys() {
         if is_base(device.kind, device.major, device.minor) {
             continue;
         }
-        let family = picks_loops && device.kind == DeviceType::Block && device.major == LOOP_MAJOR;
+        let family =
+            trace.picks_loop_devices && device.kind == DeviceType::Block && device.major == LOOP_MAJOR;
         let minor = (!family).then_some(device.minor);
         let access = used.entry((device.kind, device.major, minor)).or_default();
         *access = access.union(Access { mknod: false, ..device.access });

@@ -2,7 +2,9 @@
 
 mod derive;
 mod devices;
+mod paths;
 pub mod rules;
+mod warning;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -70,10 +72,13 @@ pub struct Device {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Paths {
-    /// Paths that an engine masks and the workload read.
+    /// Paths that some engine masks and below which the workload opened a file.
     pub unmask: BTreeSet<String>,
     /// Paths that an engine mounts read-only and the workload wrote.
     pub write: BTreeSet<String>,
+    /// Written files of mounts that are not the engine's: tracefs and its like, or a /proc or /sys of other
+    /// namespaces. Only a Linux security module may stand in their way.
+    pub mounted: BTreeSet<String>,
 }
 
 /// `LinuxSeccomp` of the OCI runtime specification.
@@ -132,6 +137,8 @@ pub enum Warning {
     FileUnread(String),
     /// The program reads its own capabilities and may behave otherwise with fewer.
     ReadsCapabilities(String),
+    /// A container was recorded without the files that it opened: kernel paths that it needs are not known.
+    PathsUnknown,
     /// Anything else worth saying.
     Note(String),
 }
@@ -144,6 +151,8 @@ pub struct Evidence {
     pub capabilities: BTreeMap<Capability, Vec<Reason>>,
     /// For each device, by `c 10:229`.
     pub devices: BTreeMap<String, Vec<Reason>>,
+    /// For each path, whether to unmask or to write.
+    pub paths: BTreeMap<String, Vec<Reason>>,
     /// For each call: the programs that made it and how often it was made, by ABI.
     pub syscalls: BTreeMap<String, Vec<Reason>>,
 }

@@ -24,7 +24,7 @@ const SET_GROUP_ID: u32 = 0o2000;
 /// Judges one check.
 #[must_use]
 pub fn judge(check: &CapabilityCheck) -> Verdict {
-    if !check.granted || check.credential == Credential::Overridden {
+    if !check.granted || foreign_credentials(check) {
         return NotCounted;
     }
     match check.namespace {
@@ -38,6 +38,14 @@ pub fn judge(check: &CapabilityCheck) -> Verdict {
         return Opportunistic(reason);
     }
     Needed(alternatives(check))
+}
+
+/// A kernel subsystem's credentials are somebody else's: overlayfs puts on those of whoever mounted it,
+/// which for a container's root is the engine. They are the workload's own when it mounts an overlay
+/// itself; a later check of those is denied in a run with fewer capabilities, and then decisive.
+fn foreign_credentials(check: &CapabilityCheck) -> bool {
+    let mounts = call(check, &["mount", "fsconfig", "fsmount"]) && below(check, &["ovl_"]);
+    check.credential == Credential::Overridden && !check.decisive && !mounts
 }
 
 /// `verify_root_map` (kernel/user_namespace.c): mapping the parent's uid 0 takes `CAP_SETFCAP` of
@@ -63,7 +71,6 @@ fn call(check: &CapabilityCheck, names: &[&str]) -> bool {
 /// Why the outcome does not hang on this check, when it does not.
 fn opportunistic(check: &CapabilityCheck) -> Option<&'static str> {
     match check.capability {
-        Capability::SYS_ADMIN => sys_admin(check),
         Capability::SYS_RESOURCE => sys_resource(check),
         Capability::NET_ADMIN => net_admin(check),
         // dev_load (net/core/dev_ioctl.c): only to load a module for an interface that does not exist.
@@ -73,6 +80,11 @@ fn opportunistic(check: &CapabilityCheck) -> Option<&'static str> {
         // kallsyms_show_value, restricted_pointer: kernel addresses read as zero.
         Capability::SYSLOG if site(check, &["kallsyms_show_value", "restricted_pointer"]) => {
             Some("only shows kernel addresses")
+        }
+        Capability::SYS_ADMIN if sys_admin(check).is_some() => sys_admin(check),
+        // mm_access (kernel/fork.c) asks first; without it the ordinary rules of ptrace decide.
+        Capability::PERFMON | Capability::SYS_ADMIN if site(check, &["mm_access", "may_access_mm"]) => {
+            Some("asked before the ordinary rules of ptrace")
         }
         Capability::BPF | Capability::PERFMON if site(check, &["bpf_check"]) => {
             Some("only relaxes the BPF verifier")
@@ -100,6 +112,16 @@ fn opportunistic(check: &CapabilityCheck) -> Option<&'static str> {
         Capability::SYS_RAWIO if site(check, &["scsi_cmd_allowed"]) => {
             Some("asked before every SCSI command")
         }
+        // ext4_load_and_init_journal ignores whether its journal thread got its priority.
+        Capability::SYS_NICE
+            if below(check, &["ext4_load_and_init_journal", "ext4_load_super", "ext4_fill_super"]) =>
+        {
+            Some("only the priority of a file system's journal thread")
+        }
+        // audit_receive_msg answers by a message; who logs is told, and mostly goes on.
+        Capability::AUDIT_WRITE if below(check, &["audit_receive", "audit_netlink_ok"]) => {
+            Some("only writes to the audit log")
+        }
         // vt_ioctl asks for any request on a terminal that is not the caller's.
         Capability::SYS_TTY_CONFIG if site(check, &["vt_ioctl"]) => {
             Some("asked on every ioctl of a virtual terminal")
@@ -114,6 +136,10 @@ fn sys_admin(check: &CapabilityCheck) -> Option<&'static str> {
     // cap_vm_enough_memory: 3% of memory kept back for root, under strict overcommit only.
     if site(check, &["security_vm_enough_memory_mm", "cap_vm_enough_memory", "__vm_enough_memory"]) {
         return Some("memory accounting: counts only under strict overcommit");
+    }
+    // pid_table_root_permissions (kernel/pid.c): gives root's mode bits, which root has anyway.
+    if site(check, &["pid_table_root_permissions"]) && check.root {
+        return Some("the mode bits decide");
     }
     // xattr list handlers leave out trusted.* without it.
     if call(check, &["listxattr", "llistxattr", "flistxattr", "listxattrat"]) {

@@ -1,4 +1,20 @@
-//! For people.
-use crate::{verify::Proved, workload::Workload};
-/// stub
-pub fn summary(_workload: &Workload, proved: &Proved, _width: usize) -> String { format!("{:?}\n{:?}\n{} calls\n{:?}\n", proved.profile.capabilities, proved.profile.devices, proved.profile.seccomp.syscalls[0].names.len(), proved.profile.warnings) }
+//! For people: what was granted before, what is needed, and why. Text only; nothing here does I/O.
+
+mod before;
+mod checks;
+mod explain;
+mod grant;
+mod table;
+mod text;
+mod verdict;
+mod warnings;
+
+pub use self::{
+    before::{Before, Devices, Host, KernelPaths},
+    explain::explain,
+    grant::UnknownGrant,
+    table::table,
+    text::Style,
+    verdict::verdict,
+    warnings::warnings,
+};

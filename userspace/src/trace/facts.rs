@@ -37,6 +37,11 @@ impl<T: Ord> Facts<T> {
         self.0.contains_key(fact)
     }
 
+    /// Keeps the facts for which `keep` says so.
+    pub fn retain(&mut self, keep: impl Fn(&T) -> bool) {
+        self.0.retain(|fact, _| keep(fact));
+    }
+
     /// No fact at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -1,6 +1,6 @@
 //! The union of two traces.
 
-use super::Trace;
+use super::{Facts, Trace};
 
 impl Trace {
     /// A trace of nothing: what merging starts from.
@@ -14,10 +14,12 @@ impl Trace {
             programs: std::collections::BTreeMap::new(),
             syscalls: std::collections::BTreeMap::new(),
             runtime_syscalls: std::collections::BTreeSet::new(),
-            capabilities: super::Facts::default(),
-            capability_sets: super::Facts::default(),
-            devices: super::Facts::default(),
+            capabilities: Facts::default(),
+            capability_sets: Facts::default(),
+            devices: Facts::default(),
             device_nodes: std::collections::BTreeMap::new(),
+            picks_loop_devices: false,
+            paths: None,
             failures: None,
         }
     }
@@ -53,12 +55,62 @@ impl Trace {
                 *mine = node;
             }
         }
-        self.failures = match (self.failures.take(), other.failures) {
-            (Some(mut mine), Some(theirs)) => {
-                mine.merge(theirs);
-                Some(mine)
-            }
-            (mine, theirs) => mine.or(theirs),
+        self.picks_loop_devices |= other.picks_loop_devices;
+        merge_recorded(&mut self.paths, other.paths);
+        merge_recorded(&mut self.failures, other.failures);
+    }
+}
+
+/// What only one of two traces recorded is what both saw.
+fn merge_recorded<T: Ord>(mine: &mut Option<Facts<T>>, theirs: Option<Facts<T>>) {
+    if let Some(theirs) = theirs {
+        mine.get_or_insert_default().merge(theirs);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::PathAccess;
+
+    fn traces() -> Vec<Trace> {
+        let opened = |path: &str, write| PathAccess {
+            path: path.to_owned(),
+            write,
+            foreign: false,
+            program: "/bin/sh".to_owned(),
         };
+        let with = |paths| Trace { paths, ..Trace::empty() };
+        let one = opened("/proc/sys/net/ipv4/ip_forward", true);
+        vec![
+            with(None),
+            with(Some(Facts::default())),
+            with(Some([(one.clone(), 1)].into_iter().collect())),
+            with(Some([(one, 3), (opened("/proc/timer_list", false), 2)].into_iter().collect())),
+        ]
+    }
+
+    fn merged(mut one: Trace, other: &Trace) -> Trace {
+        one.merge(other.clone());
+        one
+    }
+
+    #[test]
+    fn merging_paths_is_commutative_associative_and_idempotent() {
+        let traces = traces();
+        for a in &traces {
+            assert_eq!(&merged(a.clone(), a), a);
+            for b in &traces {
+                assert_eq!(merged(a.clone(), b), merged(b.clone(), a));
+                for c in &traces {
+                    assert_eq!(merged(merged(a.clone(), b), c), merged(a.clone(), &merged(b.clone(), c)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn unrecorded_paths_stay_unrecorded() {
+        assert_eq!(merged(Trace::empty(), &Trace::empty()).paths, None);
     }
 }

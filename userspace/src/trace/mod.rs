@@ -1,13 +1,19 @@
 //! What happened in one run, or in many merged: facts only, sorted, versioned; no I/O.
 
+mod access;
 mod facts;
 mod merge;
+mod paths;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::facts::Facts;
+pub use self::{
+    access::BadAccess,
+    facts::Facts,
+    paths::{MOUNTED, PathAccess, is_below, masked},
+};
 use crate::{capability::Capability, syscalls::Abi};
 
 /// The trace format that this build writes, and the newest that it reads.
@@ -40,6 +46,12 @@ pub struct Trace {
     pub devices: Facts<DeviceAccess>,
     /// The host's nodes for those devices, by `c 10:229`.
     pub device_nodes: BTreeMap<String, String>,
+    /// It asked for any free loop device (`LOOP_CTL_GET_FREE`): the next run gets another.
+    #[serde(default)]
+    pub picks_loop_devices: bool,
+    /// Files of the kernel's own file systems that were opened: all that were opened for writing, and those
+    /// below a path that some engine masks. `None` when they were not recorded.
+    pub paths: Option<Facts<PathAccess>>,
     /// Calls that failed with an errno that a denial gives. `None` when failures were not recorded.
     pub failures: Option<Facts<Failure>>,
 }
@@ -323,80 +335,6 @@ impl std::fmt::Display for Loss {
             Self::UnknownCapability(number) => {
                 write!(f, "capability {number} was checked, which this version has no name for")
             }
-        }
-    }
-}
-
-impl Access {
-    /// Both accesses.
-    #[must_use]
-    pub fn union(self, other: Self) -> Self {
-        Self {
-            read: self.read || other.read,
-            write: self.write || other.write,
-            mknod: self.mknod || other.mknod,
-        }
-    }
-
-    /// All of `self` is in `other`.
-    #[must_use]
-    pub fn within(self, other: Self) -> bool {
-        self.union(other) == other
-    }
-
-    /// Neither r, w nor m.
-    #[must_use]
-    pub fn is_empty(self) -> bool {
-        self == Self::default()
-    }
-}
-
-impl std::fmt::Display for Access {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (set, letter) in [(self.read, "r"), (self.write, "w"), (self.mknod, "m")] {
-            if set {
-                f.write_str(letter)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A device access that is not made of r, w and m.
-#[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not a device access (one or more of r, w and m)")]
-pub struct BadAccess(String);
-
-impl TryFrom<String> for Access {
-    type Error = BadAccess;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let mut access = Self::default();
-        for letter in text.chars() {
-            match letter {
-                'r' => access.read = true,
-                'w' => access.write = true,
-                'm' => access.mknod = true,
-                _ => return Err(BadAccess(text)),
-            }
-        }
-        if access.is_empty() { Err(BadAccess(text)) } else { Ok(access) }
-    }
-}
-
-impl From<Access> for String {
-    fn from(access: Access) -> Self {
-        access.to_string()
-    }
-}
-
-impl DeviceType {
-    /// `b` or `c`.
-    #[must_use]
-    pub fn letter(self) -> char {
-        match self {
-            Self::Block => 'b',
-            Self::Character => 'c',
         }
     }
 }

@@ -8,7 +8,8 @@ use crate::{
     profile::{Profile, is_base, rules},
     syscalls::Abi,
     trace::{
-        CapabilityCheck, CapabilityRequest, DeviceAccess, DeviceType, Failure, Facts, Outcome, SyscallUse, Trace,
+        CapabilityCheck, CapabilityRequest, DeviceAccess, DeviceType, Facts, Failure, Outcome, SyscallUse,
+        Trace,
     },
     workload::Recorded,
 };
@@ -93,7 +94,7 @@ pub fn compare(before: &Recorded, after: &Recorded, profile: &Profile, with_outp
     let mut differences = behaviour(before, after, with_output);
     let new = new_failures(&before.trace, &after.trace);
     differences.extend(new.iter().cloned().map(Difference::NewFailure));
-    let denials = if differences.is_empty() { BTreeSet::new() } else { denials(&new, &before.trace, &after.trace, profile) };
+    let denials = if differences.is_empty() { BTreeSet::new() } else { denials(&new, &after.trace, profile) };
     Findings { differences, denials }
 }
 
@@ -129,10 +130,10 @@ fn new_failures(before: &Trace, after: &Trace) -> BTreeSet<Failure> {
     failures.filter(|failure| known.is_none_or(|known| !known.contains(failure))).cloned().collect()
 }
 
-fn denials(new: &BTreeSet<Failure>, before: &Trace, after: &Trace, profile: &Profile) -> BTreeSet<Denial> {
+fn denials(new: &BTreeSet<Failure>, after: &Trace, profile: &Profile) -> BTreeSet<Denial> {
     let mut denials = BTreeSet::new();
     for failure in new {
-        let explained = explain(failure, before, after, profile);
+        let explained = explain(failure, after, profile);
         if explained.is_empty() {
             let denial = if failure.errno == "EROFS" { Denial::ReadOnly } else { Denial::Unknown };
             denials.insert(denial(failure.clone()));
@@ -149,8 +150,9 @@ fn denials(new: &BTreeSet<Failure>, before: &Trace, after: &Trace, profile: &Pro
 }
 
 /// The layers that refused this call.
-fn explain(failure: &Failure, before: &Trace, after: &Trace, profile: &Profile) -> Vec<Denial> {
-    if !profile.allows(failure.abi, &failure.syscall) && matches!(failure.errno.as_str(), "ENOSYS" | "EPERM") {
+fn explain(failure: &Failure, after: &Trace, profile: &Profile) -> Vec<Denial> {
+    if !profile.allows(failure.abi, &failure.syscall) && matches!(failure.errno.as_str(), "ENOSYS" | "EPERM")
+    {
         return vec![Denial::Seccomp(failure.clone())];
     }
     let mut denials = Vec::new();
@@ -172,21 +174,21 @@ fn explain(failure: &Failure, before: &Trace, after: &Trace, profile: &Profile) 
                 .map(|access| Denial::Device(access.clone())),
         );
         if failure.syscall == "capset" {
-            denials.extend(refused_sets(&failure.program, before, profile));
+            denials.extend(refused_sets(&failure.program, after, profile));
         }
     }
     denials
 }
 
 /// Requests for more than the profile's capabilities, which the kernel refuses without a check.
-fn refused_sets(program: &str, before: &Trace, profile: &Profile) -> Vec<Denial> {
+fn refused_sets(program: &str, after: &Trace, profile: &Profile) -> Vec<Denial> {
     let beyond = |request: &CapabilityRequest| match request {
         CapabilityRequest::Set { permitted, inheritable, .. } => {
             permitted.union(inheritable).any(|capability| !profile.capabilities.contains(capability))
         }
         CapabilityRequest::AmbientRaise(_) | CapabilityRequest::Read => false,
     };
-    let requests = before.capability_sets.keys().filter(|change| change.program == program);
+    let requests = after.capability_sets.keys().filter(|change| change.program == program);
     requests
         .filter(|change| beyond(&change.request))
         .map(|change| Denial::CapabilitySet { program: program.to_owned(), request: change.request.clone() })
@@ -220,7 +222,9 @@ pub fn wanted(denials: &BTreeSet<Denial>) -> Trace {
                 used.programs.insert(failure.program.clone());
             }
             Denial::Capability(check) => {
-                trace.capabilities.add(CapabilityCheck { granted: true, decisive: true, ..(**check).clone() }, 1);
+                trace
+                    .capabilities
+                    .add(CapabilityCheck { granted: true, decisive: true, ..(**check).clone() }, 1);
             }
             Denial::CapabilitySet { program, request } => {
                 let mut request = request.clone();

@@ -1,14 +1,16 @@
 //! Proof: the workload run under its profile, compared with the run that was recorded, and repaired.
 
 mod compare;
+mod search;
 
-use std::{path::Path, process::Stdio};
+use std::{collections::BTreeSet, path::Path, process::Stdio};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
 pub use self::compare::{Denial, Difference, Findings, behaviour, compare, wanted};
 use crate::{
+    capability::Capability,
     emit::{
         docker::{Rewritten, rewrite},
         seccomp::{self, RuntimeNeeds},
@@ -91,6 +93,18 @@ pub struct Proved {
     pub rewritten: Option<Rewritten>,
 }
 
+/// A proof under way.
+struct Proof {
+    trace: Trace,
+    profile: Profile,
+    /// What runs are compared with: the recorded run, and what a second one like it showed.
+    reference: Recorded,
+    repeated: bool,
+    verification: Verification,
+    /// Capabilities that verification added.
+    added: BTreeSet<Capability>,
+}
+
 /// A workload, the files it is verified with, and how.
 pub struct Verifier<'a> {
     /// What is run.
@@ -128,63 +142,89 @@ impl Verifier<'_> {
     ///
     /// When a run cannot be made at all.
     pub async fn prove(&self, baseline: &Recorded, profile: Option<Profile>) -> Result<Proved> {
-        let mut trace = baseline.trace.clone();
-        let mut reference = baseline.clone();
-        let mut profile = profile.unwrap_or_else(|| derive(&trace));
-        let mut verification = Verification {
-            version: VERSION,
-            same: false,
-            output_compared: baseline.output.is_some() && self.policy.check.is_none(),
-            repeatable: true,
-            command: Vec::new(),
-            rounds: Vec::new(),
+        let mut proof = Proof {
+            trace: baseline.trace.clone(),
+            profile: profile.unwrap_or_else(|| derive(&baseline.trace)),
+            reference: baseline.clone(),
+            repeated: false,
+            verification: Verification {
+                output_compared: baseline.output.is_some() && self.policy.check.is_none(),
+                ..Verification::none(None, self.workload)
+            },
+            added: BTreeSet::new(),
         };
-        let mut repeated = false;
         for round in 1..=self.policy.max_rounds {
             (self.progress)(&format!("verifying: run {round} under the profile"));
-            let (run, rewritten) = self.run_under(&profile).await?;
-            verification.command =
-                rewritten.as_ref().map_or_else(|| self.workload.command(), Rewritten::argv);
-            let mut findings = self.findings(&reference, &run, &profile, verification.output_compared)?;
-            let mut more = wanted(&findings.denials);
-            let explained = more != Trace::empty() && self.policy.repair;
-            if !findings.differences.is_empty() && !explained && !repeated {
-                (self.progress)("verifying: running the unchanged command again, to tell chance from denial");
-                repeated = true;
-                self.prepare()?;
-                let again = self.workload.record(quiet()).await?;
-                verification.repeatable = again.outcome == reference.outcome || self.policy.check.is_some();
-                if again.output != reference.output {
-                    verification.output_compared = false;
-                }
-                reference.trace.merge(again.trace);
-                findings = self.findings(&reference, &run, &profile, verification.output_compared)?;
-                more = wanted(&findings.denials);
+            let (run, more) = self.round(&mut proof).await?;
+            if proof.verification.same || !self.policy.repair || run.outcome.is_none() {
+                break;
             }
-            verification.rounds.push(Round {
-                outcome: run.outcome,
-                differences: findings.differences.iter().cloned().collect(),
-                denials: findings.denials.into_iter().collect(),
-            });
-            verification.same = findings.differences.is_empty();
-            if verification.same || !self.policy.repair || more == Trace::empty() || run.outcome.is_none() {
-                return Ok(Proved { trace, profile, verification, rewritten });
+            if !self.repair(&mut proof, more, run.trace.runtime_syscalls) {
+                self.search(&mut proof).await?;
+                break;
             }
-            more.runtime_syscalls = run.trace.runtime_syscalls;
-            trace.merge(more);
-            let next = derive(&trace);
-            if next == profile {
-                return Ok(Proved { trace, profile, verification, rewritten });
-            }
-            (self.progress)("verifying: adding what was denied");
-            profile = next;
         }
-        let rewritten = self.rewritten(&profile)?;
+        if proof.verification.same {
+            self.drop_needless(&mut proof).await?;
+        }
+        let rewritten = self.rewritten(&proof.profile)?;
+        proof.verification.command =
+            rewritten.as_ref().map_or_else(|| self.workload.command(), Rewritten::argv);
+        let Proof { trace, profile, verification, .. } = proof;
         Ok(Proved { trace, profile, verification, rewritten })
     }
 
-    fn findings(&self, before: &Recorded, after: &Recorded, profile: &Profile, output: bool) -> Result<Findings> {
-        let mut findings = compare(before, after, profile, output);
+    /// One run under the profile, compared. Where nothing explains a difference, the unchanged command
+    /// is run once more: what differs there too is chance.
+    async fn round(&self, proof: &mut Proof) -> Result<(Recorded, Trace)> {
+        let run = self.run_under(&proof.profile).await?;
+        let mut findings = self.findings(proof, &run)?;
+        let mut more = wanted(&findings.denials);
+        if !findings.differences.is_empty()
+            && !proof.repeated
+            && (more == Trace::empty() || !self.policy.repair)
+        {
+            (self.progress)("verifying: running the unchanged command again, to tell chance from denial");
+            proof.repeated = true;
+            self.prepare()?;
+            let again = self.workload.record(quiet()).await?;
+            let reference = &mut proof.reference;
+            proof.verification.repeatable = again.outcome == reference.outcome || self.policy.check.is_some();
+            if again.output != reference.output {
+                proof.verification.output_compared = false;
+            }
+            reference.trace.merge(again.trace);
+            findings = self.findings(proof, &run)?;
+            more = wanted(&findings.denials);
+        }
+        proof.verification.same = findings.differences.is_empty();
+        proof.verification.rounds.push(Round {
+            outcome: run.outcome,
+            differences: findings.differences.into_iter().collect(),
+            denials: findings.denials.into_iter().collect(),
+        });
+        Ok((run, more))
+    }
+
+    /// Adds what was denied; false when that changes nothing.
+    fn repair(&self, proof: &mut Proof, mut more: Trace, runtime_syscalls: BTreeSet<String>) -> bool {
+        more.runtime_syscalls = runtime_syscalls;
+        let mut trace = proof.trace.clone();
+        trace.merge(more);
+        let profile = derive(&trace);
+        if profile == proof.profile {
+            return false;
+        }
+        (self.progress)("verifying: adding what was denied");
+        proof.added.extend(profile.capabilities.difference(&proof.profile.capabilities).copied());
+        proof.trace = trace;
+        proof.profile = profile;
+        true
+    }
+
+    fn findings(&self, proof: &Proof, after: &Recorded) -> Result<Findings> {
+        let mut findings =
+            compare(&proof.reference, after, &proof.profile, proof.verification.output_compared);
         if self.policy.check.is_some() {
             // The user's judge decides; what was denied still helps to repair.
             findings.differences.clear();
@@ -209,16 +249,13 @@ impl Verifier<'_> {
         Ok(Some(rewrite(run, profile, &target)))
     }
 
-    async fn run_under(&self, profile: &Profile) -> Result<(Recorded, Option<Rewritten>)> {
+    async fn run_under(&self, profile: &Profile) -> Result<Recorded> {
         self.prepare()?;
         match self.workload {
-            Workload::Process(command) => {
-                Ok((process::record(command, Some(profile), quiet()).await?, None))
-            }
+            Workload::Process(command) => process::record(command, Some(profile), quiet()).await,
             Workload::Docker(_, session) => {
                 let Some(rewritten) = self.rewritten(profile)? else { bail!("no line to rewrite") };
-                let recorded = session.record(&rewritten.run, quiet()).await?;
-                Ok((recorded, Some(rewritten)))
+                session.record(&rewritten.run, quiet()).await
             }
         }
     }

@@ -90,7 +90,7 @@ fn create_is_the_same_line_without_what_only_run_has() {
 fn start_attaches_as_the_run_would() {
     let start = |line| parse(line).start_arguments("abc").join(" ");
     assert_eq!(start("docker -D run i"), "docker -D start --attach abc");
-    assert_eq!(start("docker run -d i"), "docker start abc");
+    assert_eq!(start("docker run -d i"), "docker start --attach abc");
     assert_eq!(
         start("docker run -it --detach-keys ctrl-a i"),
         "docker start --attach --interactive --detach-keys=ctrl-a abc"

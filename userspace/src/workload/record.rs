@@ -124,7 +124,9 @@ impl Recorder {
         // A process left behind may hold the streams open for ever.
         let output = timeout(STRAGGLERS, async { (stdout.await, stderr.await) }).await;
         let output = match (streams, output) {
-            (Streams::Capture | Streams::Quiet, Ok((Ok(stdout), Ok(stderr)))) => Some(Output { stdout, stderr }),
+            (Streams::Capture | Streams::Quiet, Ok((Ok(stdout), Ok(stderr)))) => {
+                Some(Output { stdout, stderr })
+            }
             _ => None,
         };
         Ok(Ended { status, output, interrupted })
