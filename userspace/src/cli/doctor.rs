@@ -38,14 +38,20 @@ fn table(diagnosis: &Diagnosis) -> String {
             Status::Problem => "problem",
         };
         // Writing to a string cannot fail.
-        writeln!(text, "{status:<9}{:<width$}  {}", check.name, printable(&check.found)).ok();
+        writeln!(text, "{status:<9}{:<width$}  {}", check.name, line(&check.found)).ok();
         if let Some(advice) = &check.advice {
-            writeln!(text, "{:<9}{:<width$}  -> {}", "", "", printable(advice)).ok();
+            writeln!(text, "{:<9}{:<width$}  -> {}", "", "", line(advice)).ok();
         }
     }
     let verdict = match diagnosis.reason() {
         None => "unpriv can record commands here and run them with less".to_owned(),
-        Some(check) => format!("unpriv cannot work here: {}: {}", check.name, printable(&check.found)),
+        Some(check) => format!("unpriv cannot work here: {}: {}", check.name, line(&check.found)),
     };
     text + "\n" + &verdict + "\n"
+}
+
+/// Text from elsewhere on one line of ours.
+fn line(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    printable(&lines.join("; "))
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs};
 use super::Check;
 use crate::{capability::Capability, launch::device_control, probe::cgroup2_root};
 
-/// What loading and attaching takes without `CAP_SYS_ADMIN`: `bpf_prog_load` (kernel/bpf/syscall.c), where a
+/// What loading and attaching takes without `CAP_SYS_ADMIN`: `bpf_prog_load` in kernel/bpf/syscall.c, where a
 /// device program also counts as one of networking.
 const FOR_PROGRAMS: [Capability; 3] = [Capability::BPF, Capability::PERFMON, Capability::NET_ADMIN];
 
@@ -19,7 +19,7 @@ pub(super) fn checks() -> Vec<Check> {
     vec![cgroups(), unified(), devices(), call_sites()]
 }
 
-/// A field of proc_pid_status(5) that holds a capability set.
+/// A field of `proc_pid_status(5)` that holds a capability set.
 fn set(status: &str, field: &str) -> u64 {
     let text = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
     u64::from_str_radix(text.trim(), 16).unwrap_or_default()
@@ -77,7 +77,11 @@ fn last_capability() -> u32 {
     text.trim().parse().unwrap_or(40)
 }
 
+/// Their names, or how many there are when nobody would read them all.
 fn list(set: &BTreeSet<Capability>) -> String {
+    if set.len() > 8 {
+        return format!("{} capabilities", set.len());
+    }
     let names: Vec<&str> = set.iter().map(|capability| capability.name()).collect();
     names.join(", ")
 }
@@ -98,7 +102,7 @@ fn cgroups() -> Check {
     }
 }
 
-/// Which versions a mountinfo shows with a controller of its own, proc_pid_mountinfo(5).
+/// Which versions a `mountinfo` shows, `proc_pid_mountinfo(5)`.
 fn hierarchies(mounts: &str) -> (bool, bool) {
     let kinds: BTreeSet<&str> =
         mounts.lines().filter_map(|line| line.split_once(" - ")?.1.split(' ').next()).collect();
