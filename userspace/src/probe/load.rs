@@ -13,9 +13,7 @@ use aya::{
     maps::{Array, Map, MapData},
     programs::{BtfTracePoint, CgroupAttachMode, CgroupDevice},
 };
-use probe_ebpf::{
-    ABIS, Argument, CONTAINER_ID, Container, NO_SYSCALL, Offsets, STAGE_LAUNCHER, SYSCALLS, Task,
-};
+use probe_ebpf::{ABIS, Argument, CONTAINER_ID, Container, Offsets, STAGE_LAUNCHER, SYSCALLS, Task};
 
 use super::{offsets, storage};
 use crate::syscalls::Abi;
@@ -145,7 +143,7 @@ impl Probe {
     /// When this process cannot be marked, or `spawn` fails.
     pub fn spawn<T>(&self, launches: u32, spawn: impl FnOnce() -> Result<T>) -> Result<T> {
         let map = self.tasks()?;
-        let launcher = Task { stage: STAGE_LAUNCHER, syscall: NO_SYSCALL, launches, ..Task::default() };
+        let launcher = Task { stage: STAGE_LAUNCHER, launches, ..Task::default() };
         storage::set(map.fd().as_fd(), self.own.as_fd(), &launcher).context("cannot mark the workload")?;
         let result = spawn();
         storage::remove(map.fd().as_fd(), self.own.as_fd()).context("cannot unmark unpriv itself")?;

@@ -13,7 +13,7 @@ const TARGET_MEMORY_MEGABYTES: f64 = 40.0;
 pub(super) fn render(figures: &Figures) -> String {
     let mut text = format!(
         "{:<44}{:>9}{:>9}{:>10}\n",
-        format!("one getppid, median of {} rounds", figures.rounds),
+        format!("one getppid, best of {} rounds", figures.rounds),
         "ns",
         "added",
         "of empty"
