@@ -12,6 +12,7 @@ use aya_ebpf::{
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
+use aya_log_ebpf::{debug, warn};
 use probe_ebpf::{
     CONTAINER_ID, ExecEvent, PATH, PROGRAM_FIRST, PROGRAM_OTHER, PROGRAMS, STAGE_LAUNCHER, STAGE_RUNTIME,
     STAGE_WORKLOAD, TASK_READ_CAPABILITIES, Task, status,
@@ -39,13 +40,18 @@ pub(crate) fn task_newtask(ctx: BtfTracePointContext) -> i32 {
         }
         runtime_task()
     };
-    track(child, &mut initial);
+    track(&ctx, child, &mut initial);
     0
 }
 
 #[inline(always)]
-fn track(task: *mut task_struct, initial: &mut Task) {
-    count(if TASKS.get_or_insert(task, initial).is_some() { status::STARTED } else { status::UNTRACKED });
+fn track(ctx: &BtfTracePointContext, task: *mut task_struct, initial: &mut Task) {
+    if TASKS.get_or_insert(task, initial).is_some() {
+        count(status::STARTED);
+    } else {
+        count(status::UNTRACKED);
+        warn!(ctx, "no room to follow a new task of process {}", bpf_get_current_pid_tgid() >> 32);
+    }
     // Also for a task whose kernel stack was another's before.
     count(status::GENERATION);
 }
@@ -95,6 +101,7 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
         state.net_namespace = read(namespaces, offset!(nsproxy_net_ns));
         state.stage = STAGE_WORKLOAD;
         state.flags = 0;
+        debug!(&ctx, "the workload begins with process {}", bpf_get_current_pid_tgid() >> 32);
     }
     state.flags &= !TASK_READ_CAPABILITIES;
     state.program = program(read(ctx.arg::<u64>(2), offset!(binprm_filename)));
@@ -187,7 +194,12 @@ unsafe fn same_id(name: *const u64, id: &[u8; CONTAINER_ID]) -> bool {
 pub(crate) fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
     let task = ctx.arg::<*mut task_struct>(2);
     if TASKS.get(task).is_none() && is_container(ctx.arg(0)) {
-        track(task, &mut runtime_task());
+        debug!(
+            &ctx,
+            "a runtime's process {} entered the container's cgroup",
+            bpf_get_current_pid_tgid() >> 32
+        );
+        track(&ctx, task, &mut runtime_task());
     }
     0
 }

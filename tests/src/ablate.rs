@@ -13,7 +13,7 @@ use unpriv::{
 
 use crate::{
     grants::{Grants, Host, Nodes, Rule, everything, plain_argv},
-    run::{Outcome, run, run_plain},
+    run::{Outcome, TIMEOUT, run, run_plain},
     search::minimal,
     workload::{Expected, Form, Workload},
 };
@@ -132,7 +132,7 @@ impl<'a> Bench<'a> {
             // Whoever records and then verifies runs it twice in the same place.
             let twice = ["sh", "-c", "\"$@\" && exec \"$@\"", "sh"].map(str::to_owned);
             let twice = [twice.as_slice(), &plain_argv(workload)].concat();
-            let twice = run_plain(workload, full, host, &twice)?;
+            let twice = run_plain(workload, full, host, &twice, TIMEOUT)?;
             if twice.outcome.stdout != bench.expected.stdout.repeat(2) {
                 bail!("{}: cannot be run again where it has run: {}", workload.name, twice.stderr.trim());
             }

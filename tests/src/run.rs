@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Longer than any workload takes; those that lose a privilege may wait for ever.
-const TIMEOUT: Duration = Duration::from_secs(25);
+pub const TIMEOUT: Duration = Duration::from_secs(25);
 
 /// What a run did, as far as it is compared. `None` as status: it did not end in time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub struct Run {
 pub fn run(workload: &Workload, form: Form, grants: &Grants, host: &Host) -> Result<Run> {
     match form {
         Form::Docker => run_docker(workload, grants),
-        Form::Plain => run_plain(workload, grants, host, &plain_argv(workload)),
+        Form::Plain => run_plain(workload, grants, host, &plain_argv(workload), TIMEOUT),
     }
 }
 
@@ -70,7 +70,7 @@ fn unique_name() -> String {
 fn run_docker(workload: &Workload, grants: &Grants) -> Result<Run> {
     let name = unique_name();
     let argv = docker_argv(workload, grants, &[format!("--name={name}")]);
-    let run = finish(&argv)?;
+    let run = finish(&argv, TIMEOUT)?;
     if run.outcome.status.is_none() {
         Command::new("docker").args(["rm", "--force", &name]).output().context("running docker rm")?;
     }
@@ -83,11 +83,17 @@ fn run_docker(workload: &Workload, grants: &Grants) -> Result<Run> {
     Ok(run)
 }
 
-/// Runs `command` in the surroundings of a workload, with these grants.
+/// Runs `command` in the surroundings of a workload, with these grants, for `timeout` at most.
 ///
 /// # Errors
 /// As [`run`].
-pub fn run_plain(workload: &Workload, grants: &Grants, host: &Host, command: &[String]) -> Result<Run> {
+pub fn run_plain(
+    workload: &Workload,
+    grants: &Grants,
+    host: &Host,
+    command: &[String],
+    timeout: Duration,
+) -> Result<Run> {
     let mut argv = plain_surroundings(workload);
     let cgroup = grants.rules.as_ref().map(|_| DeviceCgroup::new(grants)).transpose()?;
     if let Some(cgroup) = &cgroup {
@@ -102,7 +108,7 @@ pub fn run_plain(workload: &Workload, grants: &Grants, host: &Host, command: &[S
         argv.extend(["--", "-c", "exec \"$0\" \"$@\""].map(str::to_owned));
     }
     argv.extend_from_slice(command);
-    let run = finish(&argv)?;
+    let run = finish(&argv, timeout)?;
     clean_up(workload)?;
     Ok(run)
 }
@@ -161,7 +167,7 @@ pub fn devices_hierarchy() -> Result<PathBuf> {
 }
 
 /// Runs a command to its end, or to the time limit, and ends what it leaves behind.
-fn finish(argv: &[String]) -> Result<Run> {
+fn finish(argv: &[String], timeout: Duration) -> Result<Run> {
     let mut stdout = tempfile::tempfile().context("creating a temporary file")?;
     let mut stderr = tempfile::tempfile().context("creating a temporary file")?;
     let mut child = Command::new(&argv[0])
@@ -172,7 +178,7 @@ fn finish(argv: &[String]) -> Result<Run> {
         .process_group(0)
         .spawn()
         .with_context(|| format!("running {}", argv[0]))?;
-    let deadline = Instant::now() + TIMEOUT;
+    let deadline = Instant::now() + timeout;
     let status = loop {
         if let Some(status) = child.try_wait()? {
             break Some(status);

@@ -74,6 +74,8 @@ pub struct Tolerates {
     pub capabilities: BTreeSet<Capability>,
     /// Paths of device nodes.
     pub devices: BTreeSet<String>,
+    /// Whole families of devices, as `b 7:*`, of which another run uses another member.
+    pub families: BTreeSet<String>,
 }
 
 /// What ablation found for each form; `None` is not known.

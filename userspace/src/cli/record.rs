@@ -21,9 +21,12 @@ pub(super) struct Arguments {
     /// Where the trace goes; `-` is standard output
     #[arg(short, long, value_name = "TRACE", default_value = "-")]
     output: PathBuf,
-    /// Record calls that fail as well, which `unpriv verify` compares; it slows every system call by a little
+    /// Record calls that fail as well; it slows every system call by a little. Containers always are recorded so
     #[arg(long)]
     failures: bool,
+    /// Say what the kernel side sees of the start
+    #[arg(short, long)]
+    verbose: bool,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -33,7 +36,11 @@ pub(super) fn record(arguments: &Arguments) -> Result<ExitCode> {
     document::check_writable(&arguments.output)?;
     let workload = Workload::parse(&arguments.command)?;
     let options = Options {
-        hooks: Hooks { failures: arguments.failures },
+        hooks: Hooks {
+            // What an engine masks or mounts read-only is seen by the same hook.
+            failures: arguments.failures || matches!(workload, Workload::Docker(..)),
+            verbose: arguments.verbose,
+        },
         // Standard output is the trace's when it has no file.
         streams: if arguments.output.as_os_str() == "-" { Streams::Capture } else { Streams::Inherit },
         clean_up: false,

@@ -78,6 +78,7 @@ impl Probe {
     ///
     /// When the object has no such map.
     pub fn executed(&mut self) -> Result<Vec<ExecutedProgram>> {
+        self.log.flush();
         let map = self.ebpf.map_mut("EVENTS").ok_or_else(|| anyhow!("the object has no EVENTS"))?;
         let mut ring = RingBuf::try_from(map)?;
         let mut events = Vec::new();

@@ -13,9 +13,13 @@ use aya::{
     maps::{Array, Map, MapData},
     programs::{BtfTracePoint, CgroupAttachMode, CgroupDevice},
 };
+use aya_log::EbpfLogger;
 use probe_ebpf::{ABIS, Argument, CONTAINER_ID, Container, Offsets, STAGE_LAUNCHER, SYSCALLS, Task};
 
-use super::{offsets, storage};
+use super::{
+    kernel_log::{self, Talk},
+    offsets, storage,
+};
 use crate::syscalls::Abi;
 
 /// The kernel side, as `cargo xtask build-ebpf` made it from `probe-ebpf`.
@@ -39,8 +43,10 @@ pub struct HostCannot(anyhow::Error);
 /// What to attach beyond what every recording needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hooks {
-    /// `sys_exit`, which sees calls fail.
+    /// `sys_exit`, which sees calls fail and files of the kernel's file systems opened.
     pub failures: bool,
+    /// Let the kernel side say what it does.
+    pub verbose: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -64,6 +70,7 @@ unsafe impl aya::Pod for ArgumentTable {}
 /// The kernel side, attached.
 pub struct Probe {
     pub(super) ebpf: Ebpf,
+    pub(super) log: EbpfLogger<Talk>,
     hooks: BTreeSet<String>,
     own: OwnedFd,
 }
@@ -80,16 +87,19 @@ impl Probe {
 
     fn try_attach(hooks: Hooks) -> Result<Self> {
         let offsets = PlainOffsets(offsets::read()?);
+        let level = kernel_log::level(hooks.verbose);
         let btf = Btf::from_sys_fs().context("cannot parse this kernel's BTF")?;
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .allow_unsupported_maps()
             .override_global("OFFSETS", &offsets, true)
+            .override_global("AYA_LOG_LEVEL", &level, true)
             .load(OBJECT)
             .map_err(|error| refused(&error.into(), "create the recorder's maps"))?;
         fill_arguments(&mut ebpf)?;
         let own = storage::pidfd(std::process::id()).context("cannot open a pidfd (Linux 5.3 or newer)")?;
-        let mut probe = Self { ebpf, hooks: BTreeSet::new(), own };
+        let log = kernel_log::listen(&mut ebpf)?;
+        let mut probe = Self { ebpf, log, hooks: BTreeSet::new(), own };
         for name in REQUIRED_TRACEPOINTS {
             probe.tracepoint(name, &btf)?;
         }

@@ -5,6 +5,7 @@ mod decode;
 pub mod device_program;
 mod empty;
 mod features;
+mod kernel_log;
 mod load;
 mod offsets;
 mod opened;

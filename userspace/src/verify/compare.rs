@@ -94,7 +94,11 @@ pub fn compare(before: &Recorded, after: &Recorded, profile: &Profile, with_outp
     let mut differences = behaviour(before, after, with_output);
     let new = new_failures(&before.trace, &after.trace);
     differences.extend(new.iter().cloned().map(Difference::NewFailure));
-    let denials = if differences.is_empty() { BTreeSet::new() } else { denials(&new, &after.trace, profile) };
+    let denials = if differences.is_empty() {
+        BTreeSet::new()
+    } else {
+        denials(&new, &before.trace, &after.trace, profile)
+    };
     Findings { differences, denials }
 }
 
@@ -130,10 +134,11 @@ fn new_failures(before: &Trace, after: &Trace) -> BTreeSet<Failure> {
     failures.filter(|failure| known.is_none_or(|known| !known.contains(failure))).cloned().collect()
 }
 
-fn denials(new: &BTreeSet<Failure>, after: &Trace, profile: &Profile) -> BTreeSet<Denial> {
+fn denials(new: &BTreeSet<Failure>, before: &Trace, after: &Trace, profile: &Profile) -> BTreeSet<Denial> {
     let mut denials = BTreeSet::new();
+    let denied: Vec<&CapabilityCheck> = denied_checks(before, after, profile).collect();
     for failure in new {
-        let explained = explain(failure, after, profile);
+        let explained = explain(failure, &denied, after, profile);
         if explained.is_empty() {
             let denial = if failure.errno == "EROFS" { Denial::ReadOnly } else { Denial::Unknown };
             denials.insert(denial(failure.clone()));
@@ -142,15 +147,16 @@ fn denials(new: &BTreeSet<Failure>, after: &Trace, profile: &Profile) -> BTreeSe
     }
     // A check can change what a call does without failing it.
     denials.extend(
-        denied_checks(after, profile)
+        denied
+            .iter()
             .filter(|check| !rules_leave_out(check))
-            .map(|check| Denial::Capability(Box::new(check.clone()))),
+            .map(|&check| Denial::Capability(Box::new(check.clone()))),
     );
     denials
 }
 
 /// The layers that refused this call.
-fn explain(failure: &Failure, after: &Trace, profile: &Profile) -> Vec<Denial> {
+fn explain(failure: &Failure, denied: &[&CapabilityCheck], after: &Trace, profile: &Profile) -> Vec<Denial> {
     if !profile.allows(failure.abi, &failure.syscall) && matches!(failure.errno.as_str(), "ENOSYS" | "EPERM")
     {
         return vec![Denial::Seccomp(failure.clone())];
@@ -161,9 +167,10 @@ fn explain(failure: &Failure, after: &Trace, profile: &Profile) -> Vec<Denial> {
             program == failure.program && abi == failure.abi && syscall == Some(&failure.syscall)
         };
         denials.extend(
-            denied_checks(after, profile)
+            denied
+                .iter()
                 .filter(|check| here(&check.program, check.abi, check.syscall.as_deref()))
-                .map(|check| Denial::Capability(Box::new(check.clone()))),
+                .map(|&check| Denial::Capability(Box::new(check.clone()))),
         );
         denials.extend(
             after
@@ -195,10 +202,16 @@ fn refused_sets(program: &str, after: &Trace, profile: &Profile) -> Vec<Denial> 
         .collect()
 }
 
-/// Checks of the workload's own credentials that found a capability missing which the profile lacks.
-fn denied_checks<'a>(after: &'a Trace, profile: &'a Profile) -> impl Iterator<Item = &'a CapabilityCheck> {
+/// Checks of the workload's own credentials that found a capability missing which the profile lacks, and
+/// which the recorded run had: it drops some itself.
+fn denied_checks<'a>(
+    before: &'a Trace,
+    after: &'a Trace,
+    profile: &'a Profile,
+) -> impl Iterator<Item = &'a CapabilityCheck> {
     after.capabilities.keys().filter(|check| {
         !check.granted
+            && !before.capabilities.contains(check)
             && !profile.capabilities.contains(&check.capability)
             && rules::judge(&CapabilityCheck { granted: true, decisive: true, ..(*check).clone() })
                 != rules::Verdict::NotCounted

@@ -24,6 +24,9 @@ use crate::{
 /// The format of `verify.json`.
 const VERSION: u32 = 1;
 
+/// All that a comparison needs.
+const HOOKS: Hooks = Hooks { failures: true, verbose: false };
+
 /// How to verify.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -125,7 +128,7 @@ impl Verifier<'_> {
     /// When it cannot be recorded or started, or the user's own check fails already.
     pub async fn baseline(&self, streams: Streams) -> Result<Recorded> {
         self.prepare()?;
-        let options = Options { hooks: Hooks { failures: true }, streams, clean_up: true };
+        let options = Options { hooks: HOOKS, streams, clean_up: true };
         let recorded = self.workload.record(options).await?;
         if let Some(failure) = &recorded.start_failure {
             bail!("the command does not start as it is: {}", crate::shell::printable(failure.trim()));
@@ -277,7 +280,7 @@ impl Verifier<'_> {
 }
 
 fn quiet() -> Options {
-    Options { hooks: Hooks { failures: true }, streams: Streams::Quiet, clean_up: true }
+    Options { hooks: HOOKS, streams: Streams::Quiet, clean_up: true }
 }
 
 /// Runs a command of the user's; its output is talk.

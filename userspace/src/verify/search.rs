@@ -1,4 +1,4 @@
-//! Where no denial explains a difference: which capabilities make it, by taking them away.
+//! Where no denial explains a difference: which grants make it, by taking them away.
 
 use std::collections::BTreeSet;
 
@@ -7,18 +7,22 @@ use anyhow::Result;
 use super::{Proof, Verifier};
 use crate::{
     capability::Capability,
-    profile::{Profile, derive},
+    profile::{Paths, Profile, derive},
     syscalls::Abi,
-    trace::{CapabilityCheck, Credential, Namespace, Trace},
+    trace::{CapabilityCheck, Credential, Namespace, PathAccess, Trace},
     workload::Workload,
 };
 
 impl Verifier<'_> {
-    /// Looks for capabilities whose absence changes the workload without any call being refused: a
-    /// program that asks which it has and acts on the answer.
+    /// Looks for grants whose absence changes the workload without a call being refused that tells of
+    /// them: a program that asks which capabilities it has, a masked path that reads as empty.
     pub(super) async fn search(&self, proof: &mut Proof) -> Result<()> {
         let all = self.capabilities_before();
-        let missing: Vec<Capability> = all.difference(&proof.profile.capabilities).copied().collect();
+        let mut missing: Vec<Grant> =
+            all.difference(&proof.profile.capabilities).copied().map(Grant::Capability).collect();
+        if self.unmasked_before() && proof.profile.paths == Paths::default() {
+            missing.push(Grant::KernelPaths);
+        }
         if missing.is_empty() || !self.works_with(proof, &missing).await? {
             return Ok(());
         }
@@ -54,7 +58,7 @@ impl Verifier<'_> {
     }
 
     /// Removes ever smaller stretches of the list while the workload still works.
-    async fn smallest(&self, proof: &Proof, mut candidates: Vec<Capability>) -> Result<Vec<Capability>> {
+    async fn smallest(&self, proof: &Proof, mut candidates: Vec<Grant>) -> Result<Vec<Grant>> {
         let mut size = candidates.len().div_ceil(2);
         loop {
             let mut start = 0;
@@ -74,16 +78,25 @@ impl Verifier<'_> {
         }
     }
 
-    async fn works_with(&self, proof: &Proof, more: &[Capability]) -> Result<bool> {
+    async fn works_with(&self, proof: &Proof, more: &[Grant]) -> Result<bool> {
         let mut trace = proof.trace.clone();
         require(&mut trace, more);
         self.works(proof, &derive(&trace)).await
     }
 
     async fn works(&self, proof: &Proof, profile: &Profile) -> Result<bool> {
-        (self.progress)(&format!("verifying: trying {} capabilities", profile.capabilities.len()));
+        (self.progress)(&format!("verifying: trying {}", count(profile.capabilities.len())));
         let run = self.run_under(profile).await?;
         Ok(self.findings(proof, &run)?.differences.is_empty())
+    }
+
+    /// Whether the user's own line leaves the engine's masked paths bare.
+    fn unmasked_before(&self) -> bool {
+        let Workload::Docker(run, _) = self.workload else { return false };
+        run.is_privileged()
+            || run
+                .values("security-opt")
+                .any(|value| matches!(value, "systempaths=unconfined" | "systempaths:unconfined"))
     }
 
     /// What the user's own line grants: the answer never grants more.
@@ -99,22 +112,56 @@ impl Verifier<'_> {
     }
 }
 
+fn count(capabilities: usize) -> String {
+    match capabilities {
+        0 => "no capability".to_owned(),
+        1 => "1 capability".to_owned(),
+        more => format!("{more} capabilities"),
+    }
+}
+
+/// Something to try.
+#[derive(Clone, Copy, Debug)]
+enum Grant {
+    Capability(Capability),
+    /// The engine's masked and read-only paths, neither.
+    KernelPaths,
+}
+
+/// Who wants what only a search found.
+const WORKLOAD: &str = "(the workload)";
+
 /// Notes that the workload differs without these.
-fn require(trace: &mut Trace, capabilities: &[Capability]) {
-    for &capability in capabilities {
-        let check = CapabilityCheck {
-            capability,
-            granted: true,
-            credential: Credential::Own,
-            namespace: Namespace::Own,
-            root: true,
-            program: "(the workload)".to_owned(),
-            abi: Abi::X86_64,
-            syscall: None,
-            argument: None,
-            call_site: Vec::new(),
-            decisive: true,
-        };
-        trace.capabilities.add(check, 1);
+fn require(trace: &mut Trace, grants: &[Grant]) {
+    for &grant in grants {
+        match grant {
+            Grant::Capability(capability) => trace.capabilities.add(decisive(capability), 1),
+            Grant::KernelPaths => {
+                // No engine unmasks one path alone; /proc itself stands for all of them.
+                let access = PathAccess {
+                    path: "/proc/sys".to_owned(),
+                    write: true,
+                    foreign: false,
+                    program: WORKLOAD.to_owned(),
+                };
+                trace.paths.get_or_insert_default().add(access, 1);
+            }
+        }
+    }
+}
+
+fn decisive(capability: Capability) -> CapabilityCheck {
+    CapabilityCheck {
+        capability,
+        granted: true,
+        credential: Credential::Own,
+        namespace: Namespace::Own,
+        root: true,
+        program: WORKLOAD.to_owned(),
+        abi: Abi::X86_64,
+        syscall: None,
+        argument: None,
+        call_site: Vec::new(),
+        decisive: true,
     }
 }

@@ -6,7 +6,7 @@ use tokio::process::Command;
 use super::{
     device_nodes::device_nodes,
     docker::Docker,
-    docker_answers::{Info, runtime_version},
+    docker_answers::{GraphDriver, Info, runtime_version},
     docker_cli::DockerRun,
     files::Files,
     record::{Options, Recorded, Recorder, Streams, connect, outcome},
@@ -107,8 +107,10 @@ impl Session {
     }
 
     async fn record_made(&self, run: &DockerRun, id: &str, options: Options) -> Result<Recorded> {
-        let engine: Engine = self.docker.engine(&self.info, &self.docker.inspect(id)?)?;
-        let mut recorder = Recorder::arm(options.hooks, Files::default())?;
+        let container = self.docker.inspect(id)?;
+        let engine: Engine = self.docker.engine(&self.info, &container)?;
+        let layers = container.graph_driver.as_ref().map(GraphDriver::layers).unwrap_or_default();
+        let mut recorder = Recorder::arm(options.hooks, Files::of_image(&layers))?;
         recorder.probe.watch_container(id)?;
         let mut start = Command::from(self.docker.start(run, id));
         // A terminal cannot be captured without taking it away from the workload.

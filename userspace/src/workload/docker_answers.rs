@@ -66,6 +66,9 @@ pub struct Container {
     pub host_config: HostConfig,
     /// What the image and the line say of the process.
     pub config: Config,
+    /// Where its layers are; absent with containerd's image store.
+    #[serde(default)]
+    pub graph_driver: Option<GraphDriver>,
     /// The profile in force, on a host with `AppArmor`.
     #[serde(default)]
     pub app_armor_profile: String,
@@ -99,6 +102,27 @@ pub struct HostConfig {
     /// `--privileged`.
     #[serde(default)]
     pub privileged: bool,
+}
+
+/// The storage of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GraphDriver {
+    /// `overlay2` and so on.
+    pub name: String,
+    /// Its own words; for overlay2 `LowerDir`, topmost first, with colons between.
+    #[serde(default)]
+    pub data: Option<BTreeMap<String, String>>,
+}
+
+impl GraphDriver {
+    /// The directories of the image's layers on the daemon's host, topmost first.
+    #[must_use]
+    pub fn layers(&self) -> Vec<&str> {
+        let lower =
+            self.data.as_ref().filter(|_| self.name == "overlay2").and_then(|data| data.get("LowerDir"));
+        lower.map(|lower| lower.split(':').collect()).unwrap_or_default()
+    }
 }
 
 /// The process of a container.

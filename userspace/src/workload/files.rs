@@ -28,8 +28,9 @@ const MAX_INTERPRETERS: usize = 5;
 #[derive(Debug, Default)]
 pub(super) struct Files {
     seen: BTreeMap<u32, Program>,
-    /// The workload's root directory, held so that it outlives the workload.
-    root: Option<OwnedFd>,
+    /// Root directories to look in, held so that they outlive the workload: the workload's own, and
+    /// before it what stands in for a container that ends too soon to be looked into.
+    roots: Vec<OwnedFd>,
     /// Where relative paths of a plain command start.
     directory: Option<PathBuf>,
 }
@@ -39,10 +40,15 @@ impl Files {
     #[must_use]
     pub(super) fn of_this_process() -> Self {
         Self {
-            root: open_directory(Path::new("/")),
+            roots: open_directory(Path::new("/")).into_iter().collect(),
             directory: std::env::current_dir().ok(),
             ..Self::default()
         }
+    }
+
+    /// For a container: its image's layers stand in until it runs.
+    pub(super) fn of_image(layers: &[&str]) -> Self {
+        Self { roots: mount_layers(layers).into_iter().collect(), ..Self::default() }
     }
 
     /// Looks at the file that a process has just executed.
@@ -54,8 +60,9 @@ impl Files {
             .filter(|_| path.starts_with('/'))
             .and_then(|root| read_in(root, Path::new(path)))
             .or_else(|| read_at(&process.join("exe")));
-        if self.root.is_none() {
-            self.root = root;
+        // The last one is asked first.
+        if self.roots.len() < 2 {
+            self.roots.extend(root);
         }
         if let Some(program) = found.or_else(|| self.read_later(path)) {
             self.seen.insert(executed.program, program);
@@ -72,12 +79,29 @@ impl Files {
     fn read_later(&self, path: &str) -> Option<Program> {
         let path = Path::new(path);
         let path = if path.is_absolute() { path.to_owned() } else { self.directory.as_ref()?.join(path) };
-        read_in(self.root.as_ref()?, &path)
+        self.roots.iter().rev().find_map(|root| read_in(root, &path))
     }
 }
 
 fn open_directory(path: &Path) -> Option<OwnedFd> {
     rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+/// An overlay of an image's layers that is mounted nowhere. `None` where the layers are not here, or the
+/// kernel does not take them one by one (Linux 6.7).
+fn mount_layers(layers: &[&str]) -> Option<OwnedFd> {
+    use rustix::mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    };
+    if layers.len() < 2 {
+        return None;
+    }
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).ok()?;
+    for layer in layers {
+        fsconfig_set_string(&context, "lowerdir+", *layer).ok()?;
+    }
+    fsconfig_create(&context).ok()?;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_RDONLY).ok()
 }
 
 /// Reads a file below a root, following a script to its interpreter: the kernel takes the
