@@ -63,7 +63,7 @@ fn tracepoint(name: &str, there: bool) -> Check {
 /// The proof of all the rest.
 fn attach() -> Check {
     let begin = Instant::now();
-    match Probe::attach(Hooks { failures: true }) {
+    match Probe::attach(Hooks { failures: true, ..Hooks::default() }) {
         Ok(probe) => {
             let hooks: Vec<&str> = probe.hooks().iter().map(String::as_str).collect();
             Check::ok(

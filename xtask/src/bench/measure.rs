@@ -67,7 +67,7 @@ impl Recorder {
     /// Arms, measures a recorded and an unrecorded process, and prints the figures.
     pub(crate) fn run(&self) -> Result<()> {
         let begin = Instant::now();
-        let probe = Probe::attach(Hooks { failures: self.failures })?;
+        let probe = Probe::attach(Hooks { failures: self.failures, ..Hooks::default() })?;
         let arming = begin.elapsed();
         let child = probe.spawn(0, || Ok(own("bench-loop")?.stdout(Stdio::piped()).spawn()?))?;
         let output = child.wait_with_output().context("wait for the loop")?;
