@@ -2,18 +2,15 @@
 
 use crate::{
     maps::{ARGUMENTS, CAPABILITIES, TASKS, current, offset, read, sighted},
-    syscalls::argument,
+    syscalls::{argument, in_progress},
 };
 use aya_ebpf::{
-    EbpfContext as _,
-    helpers::generated::{bpf_get_stack, bpf_task_pt_regs},
-    macros::btf_tracepoint,
+    EbpfContext as _, helpers::generated::bpf_get_stack, macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
 use probe_ebpf::{
     ABIS, Argument, CALLERS, CREDENTIAL_ACCESS, CREDENTIAL_OTHER, CREDENTIAL_OVERRIDDEN, CREDENTIAL_OWN,
-    CapabilityKey, NAMESPACE_CHILD, NAMESPACE_OWN, NAMESPACE_OWNER, NO_SYSCALL, STAGE_WORKLOAD, SYSCALLS,
-    Task, status,
+    CapabilityKey, NAMESPACE_CHILD, NAMESPACE_OWN, NAMESPACE_OWNER, STAGE_WORKLOAD, SYSCALLS, status,
 };
 
 /// User namespaces nest to 32 levels (`create_user_ns`).
@@ -26,6 +23,7 @@ pub(crate) fn cap_capable(ctx: BtfTracePointContext) -> i32 {
     if state.stage != STAGE_WORKLOAD {
         return 0;
     }
+    let (abi, syscall) = in_progress(task, state);
     let task = task as u64;
     let cred = ctx.arg::<u64>(0);
     let target = ctx.arg::<u64>(1);
@@ -37,8 +35,8 @@ pub(crate) fn cap_capable(ctx: BtfTracePointContext) -> i32 {
         namespace: NAMESPACE_OWN,
         root: u8::from(read::<u32>(cred, offset!(cred_euid)) == 0),
         has_argument: 0,
-        abi: state.abi as u16,
-        syscall: state.syscall,
+        abi: abi as u16,
+        syscall,
         program: state.program,
         argument: 0,
         callers: [0; CALLERS],
@@ -49,7 +47,7 @@ pub(crate) fn cap_capable(ctx: BtfTracePointContext) -> i32 {
     } else if granted && target != home && owns(cred, home, target) {
         key.namespace = NAMESPACE_OWNER;
     }
-    choose_argument(state, cred, &mut key);
+    choose_argument(state.registers, cred, &mut key);
     // SAFETY: the buffer is ours and of that size. On failure it stays zero: an unknown call site.
     unsafe {
         bpf_get_stack(ctx.as_ptr(), (&raw mut key.callers).cast(), (CALLERS * 8) as u32, 0);
@@ -91,32 +89,38 @@ fn owns(cred: u64, home: u64, target: u64) -> bool {
     false
 }
 
-#[inline(always)]
-fn choose_argument(state: &Task, cred: u64, key: &mut CapabilityKey) {
-    if state.syscall == NO_SYSCALL || state.syscall as usize >= SYSCALLS || state.abi as usize >= ABIS {
-        return;
+/// Which argument of a system call matters, an [`Argument`]. Not inlined: the verifier loses the bounds of a
+/// number that the compiler keeps on the stack.
+#[inline(never)]
+fn choice(abi: u32, number: u32) -> u32 {
+    if number as usize >= SYSCALLS || abi as usize >= ABIS {
+        return Argument::None as u32;
     }
-    let Some(table) = ARGUMENTS.get(0) else { return };
-    let index = state.abi as usize * SYSCALLS + state.syscall as usize;
+    let Some(table) = ARGUMENTS.get(0) else { return Argument::None as u32 };
+    let index = abi as usize * SYSCALLS + number as usize;
     // SAFETY: `index` is within the table, by the bounds above.
-    let choice = unsafe { *table.as_ptr().add(index) };
-    if choice == Argument::None as u8 {
+    u32::from(unsafe { *table.as_ptr().add(index) })
+}
+
+#[inline(always)]
+fn choose_argument(regs: u64, cred: u64, key: &mut CapabilityKey) {
+    let abi = u32::from(key.abi);
+    let choice = choice(abi, key.syscall);
+    if choice == Argument::None as u32 {
         return;
     }
-    // SAFETY: the running task.
-    let regs = unsafe { bpf_task_pt_regs(current()) } as u64;
     key.has_argument = 1;
-    if choice == Argument::First as u8 {
-        key.argument = argument(regs, state.abi, 0);
-    } else if choice == Argument::Second as u8 {
-        key.argument = argument(regs, state.abi, 1);
-    } else if choice == Argument::Third as u8 {
-        key.argument = argument(regs, state.abi, 2);
-    } else if choice == Argument::SecondAndThird as u8 {
-        key.argument = argument(regs, state.abi, 1) << 32 | argument(regs, state.abi, 2) & 0xffff_ffff;
+    if choice == Argument::First as u32 {
+        key.argument = argument(regs, abi, 0);
+    } else if choice == Argument::Second as u32 {
+        key.argument = argument(regs, abi, 1);
+    } else if choice == Argument::Third as u32 {
+        key.argument = argument(regs, abi, 2);
+    } else if choice == Argument::SecondAndThird as u32 {
+        key.argument = argument(regs, abi, 1) << 32 | argument(regs, abi, 2) & 0xffff_ffff;
     } else {
-        let wanted = argument(regs, state.abi, 0) as u32;
-        let same = if choice == Argument::SameUser as u8 {
+        let wanted = argument(regs, abi, 0) as u32;
+        let same = if choice == Argument::SameUser as u32 {
             read::<u32>(cred, offset!(cred_uid)) == wanted
                 && read::<u32>(cred, offset!(cred_suid)) == wanted
                 && read::<u32>(cred, offset!(cred_euid)) == wanted

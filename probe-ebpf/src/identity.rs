@@ -14,8 +14,8 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::{debug, warn};
 use probe_ebpf::{
-    CONTAINER_ID, ExecEvent, NO_SYSCALL, PATH, PROGRAM_FIRST, PROGRAM_OTHER, PROGRAMS, STAGE_LAUNCHER,
-    STAGE_RUNTIME, STAGE_WORKLOAD, TASK_READ_CAPABILITIES, Task, status,
+    CONTAINER_ID, ExecEvent, PATH, PROGRAM_FIRST, PROGRAM_OTHER, PROGRAMS, STAGE_LAUNCHER, STAGE_RUNTIME,
+    STAGE_WORKLOAD, TASK_READ_CAPABILITIES, Task, status,
 };
 
 #[inline(always)]
@@ -30,7 +30,7 @@ fn mount_namespace(task: u64) -> u64 {
 pub(crate) fn task_newtask(ctx: BtfTracePointContext) -> i32 {
     let child = ctx.arg::<*mut task_struct>(0);
     let mut initial = if let Some(parent) = TASKS.get(current()) {
-        Task { syscall: NO_SYSCALL, ..*parent }
+        Task { registers: 0, ..*parent }
     } else {
         let set: u64 = read(child as u64, offset!(task_cgroups));
         let cgroup: u64 = read(set, offset!(css_set_dfl_cgrp));
@@ -52,6 +52,8 @@ fn track(ctx: &BtfTracePointContext, task: *mut task_struct, initial: &mut Task)
         count(status::UNTRACKED);
         warn!(ctx, "no room to follow a new task of process {}", bpf_get_current_pid_tgid() >> 32);
     }
+    // Also for a task whose kernel stack was another's before.
+    count(status::GENERATION);
 }
 
 /// A task that an OCI runtime, which is running now, puts into the container.
@@ -60,13 +62,12 @@ fn runtime_task() -> Task {
     Task {
         stage: STAGE_RUNTIME,
         program: PROGRAM_OTHER,
-        syscall: NO_SYSCALL,
-        abi: 0,
         flags: 0,
         launches: 0,
         namespace: mount_namespace(current() as u64),
         pid_namespace: 0,
         net_namespace: 0,
+        registers: 0,
     }
 }
 
@@ -74,6 +75,7 @@ fn runtime_task() -> Task {
 pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
     if TASKS.get(ctx.arg::<*mut task_struct>(0)).is_some() {
         count(status::ENDED);
+        count(status::GENERATION);
     }
     0
 }
@@ -103,6 +105,7 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
     }
     state.flags &= !TASK_READ_CAPABILITIES;
     state.program = program(read(ctx.arg::<u64>(2), offset!(binprm_filename)));
+    count(status::GENERATION);
     0
 }
 

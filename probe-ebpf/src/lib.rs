@@ -44,10 +44,6 @@ pub struct Task {
     pub stage: u32,
     /// Index of its program.
     pub program: u32,
-    /// Number of the system call in progress, or [`NO_SYSCALL`].
-    pub syscall: u32,
-    /// The ABI of that call.
-    pub abi: u32,
     /// `TASK_*`.
     pub flags: u32,
     /// In the launcher stage: how many times it executes itself before the workload.
@@ -58,6 +54,8 @@ pub struct Task {
     pub pid_namespace: u64,
     /// Its network namespace.
     pub net_namespace: u64,
+    /// Where the kernel keeps its registers during a system call; 0 before its first.
+    pub registers: u64,
 }
 
 /// Which calls a program made: one byte each, so that marking needs no atomic operation and cannot
@@ -69,13 +67,30 @@ pub struct Seen {
     pub calls: [[u8; SYSCALLS]; ABIS],
 }
 
-/// How often each call was made, per processor.
+/// How often each call was made, per processor, and who made the last one there.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct Counts {
     /// By ABI and number.
     pub calls: [[u64; SYSCALLS]; ABIS],
+    /// Remembered of that one.
+    pub last: LastTask,
 }
+
+/// What was found out of a task, so that its storage need not be asked at each call.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct LastTask {
+    /// Where its registers are: on its kernel stack, so no other living task's are there.
+    pub registers: u64,
+    /// [`status::GENERATION`] when it was found out; worth nothing in another.
+    pub generation: u64,
+    /// [`Task::program`], or [`NOT_RECORDED`].
+    pub program: u64,
+}
+
+/// [`LastTask::program`] of a task that is not of the workload.
+pub const NOT_RECORDED: u64 = u64::MAX;
 
 /// A program's path as given to execve, zero-padded.
 #[repr(C)]
@@ -289,8 +304,11 @@ pub mod status {
     pub const LOOP_DEVICES_PICKED: u32 = 10;
     /// Opened files that found their map full, or were too deep to be named.
     pub const OPENED_FULL: u32 = 11;
+    /// Grows whenever a task joins or leaves the workload, or executes another program in it.
+    /// Whoever marks a running task as [`super::STAGE_WORKLOAD`] from userspace has to add to it, too.
+    pub const GENERATION: u32 = 12;
     /// How many there are.
-    pub const LENGTH: u32 = 12;
+    pub const LENGTH: u32 = 13;
 }
 
 /// Where the running kernel keeps what the programs read, in bytes from the start of each
@@ -384,6 +402,8 @@ pub struct Offsets {
     pub regs_native: [u32; 3],
     /// `pt_regs` of the 32-bit ABI's: bx, cx, dx.
     pub regs_compat: [u32; 3],
+    /// `pt_regs` that the SYSCALL instruction sets in pairs: ip and cx, flags and r11.
+    pub regs_pairs: [[u32; 2]; 2],
     /// `pt_regs.orig_ax`.
     pub regs_syscall: u32,
 }
@@ -397,5 +417,5 @@ const _: () = {
     assert!(size_of::<OpenedKey>() == 16 + OPENED_PATH);
     assert!(size_of::<Walk>() == size_of::<OpenedKey>() + 32 * 8 && OPENED_DEPTH < 32);
     assert!(size_of::<Container>() == CONTAINER_ID + 4);
-    assert!(size_of::<Offsets>() == 48 * 4);
+    assert!(size_of::<Offsets>() == 52 * 4);
 };

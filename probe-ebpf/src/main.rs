@@ -6,6 +6,7 @@
 
 mod capabilities;
 mod devices;
+mod empty;
 mod identity;
 mod maps;
 mod masked;

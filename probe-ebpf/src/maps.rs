@@ -133,6 +133,7 @@ static OFFSETS: Offsets = Offsets {
     binprm_filename: 0,
     regs_native: [0; 3],
     regs_compat: [0; 3],
+    regs_pairs: [[0; 2]; 2],
     regs_syscall: 0,
 };
 

@@ -1,7 +1,7 @@
 //! Which system calls the workload makes, which fail or open a file, and what it asks of its capability sets.
 
 use crate::{
-    maps::{CAPABILITY_SETS, COUNTS, FAILURES, SEEN, TASKS, count, current, offset, sighted},
+    maps::{CAPABILITY_SETS, COUNTS, FAILURES, SEEN, STATUS, TASKS, count, current, offset, sighted},
     paths::{is_open, opened},
 };
 use aya_ebpf::{
@@ -9,8 +9,9 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use probe_ebpf::{
-    ABIS, CapabilitySetKey, FailureKey, PROGRAM_RUNTIME, PROGRAMS, SET_AMBIENT_RAISE, SET_CAPSET, SET_READ,
-    STAGE_WORKLOAD, SYSCALLS, TASK_FILTERED, TASK_READ_CAPABILITIES, Task, status,
+    ABIS, CapabilitySetKey, FailureKey, LastTask, NO_SYSCALL, NOT_RECORDED, PROGRAM_RUNTIME, PROGRAMS,
+    SET_AMBIENT_RAISE, SET_CAPSET, SET_READ, STAGE_WORKLOAD, SYSCALLS, TASK_FILTERED, TASK_READ_CAPABILITIES,
+    Task, status,
 };
 
 /// `TS_COMPAT` of `thread_info.status`: the call came by a 32-bit entry (arch/x86/include/asm/thread_info.h).
@@ -25,35 +26,85 @@ const X32: u32 = 2;
 /// ABI and number of the call that `id` names.
 #[inline(always)]
 fn identify(task: *mut task_struct, id: u64) -> (u32, u32) {
-    // SAFETY: `task` is the running task; a plain load through a BTF pointer cannot fault.
-    let status = unsafe { task.byte_add(offset!(task_status)).cast::<u32>().read_volatile() };
-    if status & TS_COMPAT != 0 {
-        (COMPAT, id as u32)
-    } else if id & X32_BIT != 0 {
-        (X32, (id & !X32_BIT) as u32)
-    } else {
-        (NATIVE, id as u32)
-    }
+    let status: u32 = task_field(task, offset!(task_status));
+    // Arithmetic, because the verifier would follow each branch to the end of the program.
+    let compat = status / TS_COMPAT & 1;
+    let x32 = (id / X32_BIT) as u32 & 1 & !compat;
+    (compat * COMPAT + x32 * X32, id as u32 & !(x32 * X32_BIT as u32))
 }
 
 #[btf_tracepoint(function = "sys_enter")]
 pub(crate) fn sys_enter(ctx: BtfTracePointContext) -> i32 {
-    let task = current();
-    let Some(state) = TASKS.get(task) else { return 0 };
-    let (abi, number) = identify(task, ctx.arg::<u64>(1));
-    state.abi = abi;
-    state.syscall = number;
-    if state.stage == STAGE_WORKLOAD {
-        mark(state.program, abi, number);
-        if is_capability_call(abi, number) {
-            capability_sets(state, ctx.arg::<u64>(0), abi, number);
-        } else if is_ioctl(abi, number) && argument(ctx.arg::<u64>(0), abi, 1) == LOOP_CTL_GET_FREE {
-            count(status::LOOP_DEVICES_PICKED);
-        }
+    // Every system call of the machine comes by here, and each call of a helper costs a good part of what an
+    // empty program does: what was found out of the last task on this processor is remembered.
+    let registers: u64 = ctx.arg(0);
+    let Some(counts) = COUNTS.get_ptr_mut(0) else { return 0 };
+    // SAFETY: only this processor writes here, and a system call does not nest.
+    let last = unsafe { &mut (*counts).last };
+    let Some(generation) = STATUS.get(status::GENERATION) else { return 0 };
+    // SAFETY: a reference is readable; other processors write to it.
+    let generation = unsafe { core::ptr::read_volatile(generation) };
+    let known = last.registers == registers && last.generation == generation;
+    if known && last.program == NOT_RECORDED {
+        return 0;
+    }
+    let id: u64 = ctx.arg(1);
+    let (abi, number) = if known && id & X32_BIT == 0 && is_instruction(ctx.arg(0)) {
+        (NATIVE, id as u32)
     } else {
-        runtime_call(state, ctx.arg::<u64>(0), abi, number);
+        identify(current(), id)
+    };
+    if !known {
+        let Some(state) = TASKS.get(current()) else {
+            *last = LastTask { registers, generation, program: NOT_RECORDED };
+            return 0;
+        };
+        state.registers = registers;
+        if state.stage != STAGE_WORKLOAD {
+            runtime_call(state, registers, abi, number);
+            return 0;
+        }
+        *last = LastTask { registers, generation, program: u64::from(state.program) };
+    }
+    mark(last.program as u32, abi, number);
+    if is_capability_call(abi, number) {
+        if let Some(state) = TASKS.get(current()) {
+            capability_sets(state, registers, abi, number);
+        }
+    } else if is_ioctl(abi, number) && argument(registers, abi, 1) == LOOP_CTL_GET_FREE {
+        count(status::LOOP_DEVICES_PICKED);
     }
     0
+}
+
+/// Whether a call came by the SYSCALL instruction, which leaves ip in cx and flags in r11 (Intel SDM), so that it
+/// is no 32-bit one. A 64-bit program can make its 32-bit calls look the same: it then gets a profile that does
+/// not fit it, and nothing that it could not have had by other calls. Where it does not hold (FRED, a tracer
+/// that changes registers) the task is asked.
+#[inline(always)]
+fn is_instruction(registers: *const u8) -> bool {
+    // SAFETY: the task's registers; plain loads through a BTF pointer cannot fault.
+    let register = |offset| unsafe { registers.byte_add(offset).cast::<u64>().read_volatile() };
+    register(offset!(regs_pairs[0][0])) == register(offset!(regs_pairs[0][1]))
+        && register(offset!(regs_pairs[1][0])) == register(offset!(regs_pairs[1][1]))
+}
+
+/// A field of the running task.
+#[inline(always)]
+fn task_field<T: Copy>(task: *mut task_struct, offset: usize) -> T {
+    // SAFETY: `task` is the running task; a plain load through a BTF pointer cannot fault.
+    unsafe { task.byte_add(offset).cast::<T>().read_volatile() }
+}
+
+/// ABI and number of the system call that the running task is in, or [`NO_SYSCALL`].
+#[inline(always)]
+pub(crate) fn in_progress(task: *mut task_struct, state: &Task) -> (u32, u32) {
+    if state.registers == 0 {
+        return (NATIVE, NO_SYSCALL);
+    }
+    let id: u64 = crate::maps::read(state.registers, offset!(regs_syscall));
+    // Faults and interrupts leave -1 there (arch/x86/entry/entry_64.S).
+    if id as i64 == -1 { (NATIVE, NO_SYSCALL) } else { identify(task, id) }
 }
 
 #[inline(always)]
@@ -191,6 +242,11 @@ pub(crate) fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     if result >= 0 {
         // SAFETY: the task's registers; a plain load through a BTF pointer cannot fault.
         let id = unsafe { regs.byte_add(offset!(regs_syscall)).cast::<u64>().read_volatile() };
+        // Most calls are none of these under any ABI; only of the rest the task is asked for its own.
+        let number = (id & !X32_BIT) as u32;
+        if !is_open(false, number) && !is_open(true, number) {
+            return 0;
+        }
         let task = current();
         let (abi, number) = identify(task, id);
         if is_open(abi == COMPAT, number) {

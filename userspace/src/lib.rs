@@ -4,6 +4,7 @@
 
 pub mod capability;
 pub mod cli;
+pub mod doctor;
 pub mod document;
 pub mod emit;
 mod errno;

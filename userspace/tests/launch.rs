@@ -38,6 +38,7 @@ fn profile(abis: &[Abi], without: &[&str]) -> Profile {
         capabilities: BTreeSet::new(),
         devices: BTreeSet::new(),
         seccomp: workload_seccomp(&calls).0,
+        runtime_syscalls: BTreeSet::new(),
         paths: Paths::default(),
         gains_privileges: false,
         warnings: BTreeSet::new(),

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, process::Co
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::workspace;
+
 /// Directory of linux-raw-sys for each ABI, the static's name, what the ABI is, and the bit that its
 /// constants carry (`__X32_SYSCALL_BIT`) and the table does not.
 const ABIS: [(&str, &str, &str, u32); 3] = [
@@ -30,12 +32,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let committed = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     ensure!(committed == text, "{} is out of date: run `cargo xtask codegen`", path.display());
     Ok(())
-}
-
-fn workspace() -> PathBuf {
-    let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    path.pop();
-    path
 }
 
 /// The crate's version and its `src` directory. Of several versions in the lock file, xtask's own.

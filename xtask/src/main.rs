@@ -1,6 +1,10 @@
 //! What cargo alone cannot do: build the kernel side, generate tables, measure.
 
+mod bench;
+mod build_ebpf;
 mod codegen;
+
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -15,12 +19,41 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Measure what recording costs
+    Bench(bench::Arguments),
+    #[command(hide = true)]
+    BenchLoop(bench::Loop),
+    #[command(hide = true)]
+    BenchRecorder(bench::Recorder),
+    /// Build the kernel side from its source
+    BuildEbpf(build_ebpf::Arguments),
     /// Write the system call tables from the kernel's numbers
     Codegen(codegen::Arguments),
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     match Arguments::parse().task {
+        Task::Bench(arguments) => bench::run(&arguments),
+        Task::BenchLoop(task) => task.run(),
+        Task::BenchRecorder(task) => task.run(),
+        Task::BuildEbpf(arguments) => build_ebpf::run(&arguments),
         Task::Codegen(arguments) => codegen::run(&arguments),
     }
+}
+
+/// The directory of the workspace.
+fn workspace() -> PathBuf {
+    let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    path.pop();
+    path
 }

@@ -6,6 +6,7 @@ macro_rules! say {
 }
 
 mod derive;
+mod doctor;
 mod emit;
 mod exit;
 mod explain;
@@ -58,6 +59,7 @@ enum Verb {
     Verify(verify::Arguments),
     Explain(explain::Arguments),
     Run(run::Arguments),
+    Doctor(doctor::Arguments),
 }
 
 /// The whole program: reads the command line, runs the verb, reports an error.
@@ -75,6 +77,7 @@ pub fn main() -> ExitCode {
         Verb::Verify(arguments) => verify::verify(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Run(arguments) => return run::main(&arguments),
+        Verb::Doctor(arguments) => doctor::doctor(&arguments),
     };
     result.unwrap_or_else(|error| failed(&error))
 }

@@ -40,6 +40,21 @@ pub enum CgroupError {
     },
 }
 
+/// How this host would restrict a command's devices; tried out, and undone.
+///
+/// # Errors
+/// When it cannot.
+pub fn device_control() -> Result<&'static str, CgroupError> {
+    let cgroup = DeviceCgroup::create(&[])?;
+    // Only the controller of version 1 has this file.
+    let version_1 = cgroup.directory.join("devices.list").exists();
+    Ok(if version_1 {
+        "the devices controller of cgroup version 1"
+    } else {
+        "a program on a cgroup of version 2"
+    })
+}
+
 impl DeviceCgroup {
     /// Makes one below the cgroup of this process: of version 2 with a program, else of version 1.
     pub(super) fn create(rules: &[Rule]) -> Result<Self, CgroupError> {

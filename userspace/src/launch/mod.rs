@@ -22,7 +22,7 @@ use rustix::{
 };
 
 pub use self::{
-    cgroup::{CgroupError, DeviceCgroup},
+    cgroup::{CgroupError, DeviceCgroup, device_control},
     executable::NotExecutable,
 };
 use crate::{

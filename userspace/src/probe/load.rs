@@ -14,9 +14,7 @@ use aya::{
     programs::{BtfTracePoint, CgroupAttachMode, CgroupDevice},
 };
 use aya_log::EbpfLogger;
-use probe_ebpf::{
-    ABIS, Argument, CONTAINER_ID, Container, NO_SYSCALL, Offsets, STAGE_LAUNCHER, SYSCALLS, Task,
-};
+use probe_ebpf::{ABIS, Argument, CONTAINER_ID, Container, Offsets, STAGE_LAUNCHER, SYSCALLS, Task};
 use rustix::thread::CapabilitySet;
 
 use super::{
@@ -26,7 +24,7 @@ use super::{
 use crate::syscalls::Abi;
 
 /// The kernel side, as `cargo xtask build-ebpf` made it from `probe-ebpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/probe.bpf.o");
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/probe.bpf.o");
 
 /// The tracepoints without which nothing can be recorded.
 pub const REQUIRED_TRACEPOINTS: [&str; 6] = [
@@ -156,7 +154,7 @@ impl Probe {
     /// When this process cannot be marked, or `spawn` fails.
     pub fn spawn<T>(&self, launches: u32, spawn: impl FnOnce() -> Result<T>) -> Result<T> {
         let map = self.tasks()?;
-        let launcher = Task { stage: STAGE_LAUNCHER, syscall: NO_SYSCALL, launches, ..Task::default() };
+        let launcher = Task { stage: STAGE_LAUNCHER, launches, ..Task::default() };
         storage::set(map.fd().as_fd(), self.own.as_fd(), &launcher).context("cannot mark the workload")?;
         let result = spawn();
         storage::remove(map.fd().as_fd(), self.own.as_fd()).context("cannot unmark unpriv itself")?;

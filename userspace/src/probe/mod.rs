@@ -3,6 +3,8 @@
 
 mod decode;
 pub mod device_program;
+mod empty;
+mod features;
 mod kernel_log;
 mod load;
 mod offsets;
@@ -13,6 +15,8 @@ mod symbols;
 
 pub use self::{
     decode::{ExecutedProgram, Recording},
+    empty::EmptyProbe,
+    features::{kernel_fields, tracepoints},
     load::{Hooks, HostCannot, Probe, REQUIRED_TRACEPOINTS, cgroup2_root},
     offsets::BTF_PATH,
 };

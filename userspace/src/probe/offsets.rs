@@ -73,6 +73,7 @@ pub(super) fn read() -> Result<Offsets> {
         binprm_filename: Structure::find(&btf, "linux_binprm")?.field("filename")?,
         regs_native: [regs.field("di")?, regs.field("si")?, regs.field("dx")?],
         regs_compat: [regs.field("bx")?, regs.field("cx")?, regs.field("dx")?],
+        regs_pairs: [[regs.field("ip")?, regs.field("cx")?], [regs.field("flags")?, regs.field("r11")?]],
         regs_syscall: regs.field("orig_ax")?,
     })
 }

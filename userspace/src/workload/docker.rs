@@ -67,6 +67,23 @@ impl Docker {
         Self { command: run.engine_command() }
     }
 
+    /// The client in `PATH` and the daemon that it chooses by itself.
+    #[must_use]
+    pub fn local() -> Self {
+        Self { command: vec!["docker".to_owned()] }
+    }
+
+    /// The version of the client; needs no daemon.
+    ///
+    /// # Errors
+    /// When there is no client.
+    pub fn client_version(&self) -> Result<String, DockerError> {
+        // It fails without a daemon, after it has said this.
+        let output = self.output("version", &["--format", "{{.Client.Version}}"])?;
+        let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        if version.is_empty() { Err(refused("version", &output)) } else { Ok(version) }
+    }
+
     /// What the daemon says of itself.
     ///
     /// # Errors

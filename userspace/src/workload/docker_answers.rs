@@ -15,6 +15,9 @@ pub struct Info {
     /// Version of the daemon, such as `20.10.24+dfsg1`.
     #[serde(default)]
     pub server_version: String,
+    /// Storage driver, such as `overlay2`.
+    #[serde(default)]
+    pub driver: String,
     /// `cgroupfs`, `systemd` or `none`.
     #[serde(default)]
     pub cgroup_driver: String,

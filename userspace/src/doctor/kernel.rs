@@ -1,0 +1,80 @@
+//! The kernel: its version and type information, and whether it takes the programs.
+
+use std::{fs, time::Instant};
+
+use super::Check;
+use crate::probe::{BTF_PATH, Hooks, Probe, kernel_fields, tracepoints};
+
+pub(super) fn checks() -> Vec<Check> {
+    let mut checks = vec![version(), lockdown()];
+    match kernel_fields() {
+        Ok(count) => checks.push(Check::ok("kernel fields", format!("{BTF_PATH} has all {count}"))),
+        Err(error) => checks.push(Check::problem(
+            "kernel fields",
+            format!("{error:#}"),
+            "use a kernel with CONFIG_DEBUG_INFO_BTF=y, or report this one's version",
+        )),
+    }
+    match tracepoints() {
+        Ok(found) => checks.extend(found.into_iter().map(|(name, there)| tracepoint(name, there))),
+        // The same file as above, which has said why.
+        Err(error) => checks.push(Check::problem("tracepoints", format!("{error:#}"), "see `kernel fields`")),
+    }
+    checks.push(attach());
+    checks
+}
+
+fn version() -> Check {
+    let name = rustix::system::uname();
+    let text = |part: &std::ffi::CStr| part.to_string_lossy().into_owned();
+    let found = format!("Linux {}, {}", text(name.release()), text(name.machine()));
+    if name.machine().to_bytes() == b"x86_64" {
+        Check::ok("kernel", found)
+    } else {
+        Check::problem("kernel", found, "use an x86_64 machine: other architectures are not supported yet")
+    }
+}
+
+/// In the mode `confidentiality` programs cannot read kernel memory (`LOCKDOWN_BPF_READ_KERNEL`).
+fn lockdown() -> Check {
+    const NAME: &str = "kernel lockdown";
+    let Ok(text) = fs::read_to_string("/sys/kernel/security/lockdown") else {
+        return Check::ok(NAME, "not told by this kernel, so not enforced or securityfs is not mounted");
+    };
+    let mode = text.split_once('[').and_then(|(_, rest)| rest.split_once(']')).map_or("", |(mode, _)| mode);
+    if mode == "confidentiality" {
+        Check::problem(NAME, mode, "boot with `lockdown=integrity` or without lockdown")
+    } else {
+        Check::ok(NAME, mode)
+    }
+}
+
+fn tracepoint(name: &str, there: bool) -> Check {
+    let title = format!("tracepoint {name}");
+    if there {
+        Check::ok(&title, "present")
+    } else if name == "cap_capable" {
+        Check::problem(&title, "missing", "use Linux 6.14 or newer: capabilities cannot be recorded before")
+    } else {
+        Check::problem(&title, "missing", "use a kernel with CONFIG_FTRACE_SYSCALLS=y and CONFIG_CGROUPS=y")
+    }
+}
+
+/// The proof of all the rest.
+fn attach() -> Check {
+    let begin = Instant::now();
+    match Probe::attach(Hooks { failures: true, ..Hooks::default() }) {
+        Ok(probe) => {
+            let hooks: Vec<&str> = probe.hooks().iter().map(String::as_str).collect();
+            Check::ok(
+                "programs",
+                format!("loaded and attached in {} ms: {}", begin.elapsed().as_millis(), hooks.join(", ")),
+            )
+        }
+        Err(error) => Check::problem(
+            "programs",
+            error.to_string(),
+            "mend what is said above of privileges and kernel, or run outside of the container or sandbox",
+        ),
+    }
+}

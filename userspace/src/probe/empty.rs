@@ -1,0 +1,28 @@
+//! A program that does nothing, attached: what our own is measured against.
+
+use anyhow::{Context as _, Result};
+use aya::{Btf, Ebpf, EbpfLoader, programs::BtfTracePoint};
+
+use super::load::OBJECT;
+
+/// An empty program at `sys_enter`, until dropped.
+pub struct EmptyProbe {
+    _attached: Ebpf,
+}
+
+impl EmptyProbe {
+    /// Loads and attaches it.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn attach() -> Result<Self> {
+        let btf = Btf::from_sys_fs().context("cannot parse this kernel's BTF")?;
+        let mut ebpf = EbpfLoader::new().btf(Some(&btf)).allow_unsupported_maps().load(OBJECT)?;
+        let program = ebpf.program_mut("empty_sys_enter").context("the object has no empty program")?;
+        let program: &mut BtfTracePoint = program.try_into()?;
+        program.load("sys_enter", &btf)?;
+        program.attach()?;
+        Ok(Self { _attached: ebpf })
+    }
+}
