@@ -84,7 +84,10 @@ struct Samples {
 fn figures(rounds: u32) -> Result<Figures> {
     let strace = Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success());
     let mut samples = Samples::default();
+    let mut disturbed = 0;
     for _ in 0..rounds {
+        // Its programs are in every figure as well, sometimes in those without ours only.
+        disturbed += u32::from(EmptyProbe::others() > 0);
         samples.untraced.push(measured(&mut own("bench-loop")?)?);
         let empty = EmptyProbe::attach().context("attach the empty program")?;
         samples.empty.push(measured(&mut own("bench-loop")?)?);
@@ -96,6 +99,11 @@ fn figures(rounds: u32) -> Result<Figures> {
             command.args(["-f", "-o", "/dev/null", "--"]).arg(env::current_exe()?).arg("bench-loop");
             samples.strace.push(measured(&mut command)?);
         }
+    }
+    if disturbed > 0 {
+        eprintln!(
+            "xtask: another recorder was at work in {disturbed} of {rounds} rounds: measure again without it"
+        );
     }
     let middle = |field: fn(&Recorded) -> f64| median(samples.failures.iter().map(field).collect());
     let of = |records: &[Recorded], field: fn(&Recorded) -> f64| least(records.iter().map(field));
