@@ -108,8 +108,8 @@ fn figures(rounds: u32) -> Result<Figures> {
     let middle = |field: fn(&Recorded) -> f64| median(samples.failures.iter().map(field).collect());
     let of = |records: &[Recorded], field: fn(&Recorded) -> f64| least(records.iter().map(field));
     let (untraced, empty_program) = (least(samples.untraced), least(samples.empty));
-    let recorded = of(&samples.plain, |record| record.recorded);
-    let another_recorded = of(&samples.plain, |record| record.another_recorded);
+    let recorded = of(&samples.plain, |record| record.own);
+    let another_recorded = of(&samples.plain, |record| record.another);
     let ratio = |cost: f64| (cost - untraced) / (empty_program - untraced);
     Ok(Figures {
         rounds,
@@ -117,8 +117,8 @@ fn figures(rounds: u32) -> Result<Figures> {
         empty_program,
         recorded,
         another_recorded,
-        recorded_with_failures: of(&samples.failures, |record| record.recorded),
-        another_recorded_with_failures: of(&samples.failures, |record| record.another_recorded),
+        recorded_with_failures: of(&samples.failures, |record| record.own),
+        another_recorded_with_failures: of(&samples.failures, |record| record.another),
         strace: strace.then(|| least(samples.strace)),
         recorded_ratio: ratio(recorded),
         another_recorded_ratio: ratio(another_recorded),
