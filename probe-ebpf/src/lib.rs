@@ -256,6 +256,8 @@ pub struct Walk {
     pub key: OpenedKey,
     /// Directory entries from the file upwards. A power of two, above [`OPENED_DEPTH`].
     pub entries: [u64; 32],
+    /// How many of them are in use.
+    pub depth: u64,
 }
 
 /// Sent when a program that the workload had not run before starts.
@@ -415,7 +417,7 @@ const _: () = {
     assert!(size_of::<CapabilitySetKey>() == 40);
     assert!(size_of::<FailureKey>() == 16);
     assert!(size_of::<OpenedKey>() == 16 + OPENED_PATH);
-    assert!(size_of::<Walk>() == size_of::<OpenedKey>() + 32 * 8 && OPENED_DEPTH < 32);
+    assert!(size_of::<Walk>() == size_of::<OpenedKey>() + 33 * 8 && OPENED_DEPTH < 32);
     assert!(size_of::<Container>() == CONTAINER_ID + 4);
     assert!(size_of::<Offsets>() == 52 * 4);
 };

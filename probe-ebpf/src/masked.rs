@@ -2,7 +2,7 @@
 
 use crate::{
     maps::{offset, read},
-    walk::entry,
+    walk::{entry, magic as kind},
 };
 use probe_ebpf::{Walk, magic};
 
@@ -39,7 +39,7 @@ pub(crate) fn may_be_masked(depth: u32, walk: &Walk) -> bool {
     let words: *const u64 = (&raw const walk.key.path).cast();
     // SAFETY: the path is longer than three words.
     let [first, second, third] = unsafe { words.cast::<[u64; 3]>().read_unaligned() };
-    match walk.key.magic {
+    match kind(walk) {
         magic::SELINUX => true,
         magic::PROC => {
             let mut found = 0;

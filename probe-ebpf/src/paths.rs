@@ -3,7 +3,7 @@
 use crate::{
     maps::{OPENED, OPENED_SCRATCH, TASKS, count, current, offset, read, sighted},
     masked::may_be_masked,
-    walk::{ascend, descend},
+    walk::{ascend, descend, forget_depth},
 };
 use aya_ebpf::bindings::task_struct;
 use probe_ebpf::{OPENED_PATH, OpenedKey, STAGE_WORKLOAD, Task, magic, status};
@@ -59,6 +59,7 @@ pub(crate) fn opened(task: *mut task_struct, fd: u64) -> u32 {
         count(status::OPENED_FULL);
         return 0;
     };
+    let depth = forget_depth(walk, depth);
     if descend(depth, walk) && (write || may_be_masked(depth, walk)) {
         sighted(&OPENED, &walk.key, status::OPENED_FULL);
     }

@@ -14,7 +14,7 @@ const LAST: usize = OPENED_PATH - NAME;
 pub(crate) fn ascend(file: u64, walk: &mut Walk) -> Option<u32> {
     // Up to the root of the file system, so that a bind mount (the engine's own, say) does not hide
     // where the file is; but a cgroup namespace's root is the root of its mount.
-    let root: u64 = match walk.key.magic {
+    let root: u64 = match magic(walk) {
         magic::CGROUP | magic::CGROUP2 => read(read(file, offset!(file_mount)), offset!(mount_root)),
         _ => 0,
     };
@@ -39,7 +39,7 @@ pub(crate) fn descend(depth: u32, walk: &mut Walk) -> bool {
     const PID: u64 = u64::from_le_bytes(*b"PID\0\0\0\0\0");
     const TID: u64 = u64::from_le_bytes(*b"TID\0\0\0\0\0");
     let path: *mut u8 = (&raw mut walk.key.path).cast();
-    let process = walk.key.magic == magic::PROC;
+    let process = magic(walk) == magic::PROC;
     let mut in_process = false;
     let mut end = 0;
     for step in 0..OPENED_DEPTH as u32 {
@@ -76,6 +76,25 @@ pub(crate) fn descend(depth: u32, walk: &mut Walk) -> bool {
     }
     walk.key.truncated = 1;
     true
+}
+
+/// The kind of file system, read again. The verifier follows a program once for each value that it knows of
+/// such a number; of one in a map it knows none.
+#[inline(always)]
+pub(crate) fn magic(walk: &Walk) -> u32 {
+    // SAFETY: a reference is readable.
+    unsafe { (&raw const walk.key.magic).read_volatile() }
+}
+
+/// Passes a number through the map, for the same reason.
+#[inline(always)]
+pub(crate) fn forget_depth(walk: &mut Walk, depth: u32) -> u32 {
+    let place = &raw mut walk.depth;
+    // SAFETY: from a reference.
+    unsafe {
+        place.write_volatile(u64::from(depth));
+        place.read_volatile() as u32
+    }
 }
 
 #[inline(always)]

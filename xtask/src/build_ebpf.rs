@@ -118,7 +118,7 @@ fn flags(tools: &Tools) -> Result<Vec<String>> {
     ]
     .map(str::to_owned)
     .into();
-    flags.push(format!("-Clinker={}", tools.linker().display()));
+    flags.push(format!("-Clinker={}", Tools::linker().display()));
     // Paths get into BTF's line information. Nothing here may depend on where things are.
     let mut remap = |from: &Path, to: &str| {
         flags.push(format!("--remap-path-prefix={}={to}", from.display()));

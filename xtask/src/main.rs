@@ -22,7 +22,7 @@ enum Task {
     /// Measure what recording costs
     Bench(bench::Arguments),
     #[command(hide = true)]
-    BenchLoop(bench::Loop),
+    BenchLoop,
     #[command(hide = true)]
     BenchRecorder(bench::Recorder),
     /// Build the kernel side from its source
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     match Arguments::parse().task {
         Task::Bench(arguments) => bench::run(&arguments),
-        Task::BenchLoop(task) => task.run(),
+        Task::BenchLoop => bench::Loop::run(),
         Task::BenchRecorder(task) => task.run(),
         Task::BuildEbpf(arguments) => build_ebpf::run(&arguments),
         Task::Codegen(arguments) => codegen::run(&arguments),

@@ -1,7 +1,10 @@
 //! A program that does nothing, attached: what our own is measured against.
 
 use anyhow::{Context as _, Result};
-use aya::{Btf, Ebpf, EbpfLoader, programs::BtfTracePoint};
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    programs::{BtfTracePoint, loaded_programs},
+};
 
 use super::load::OBJECT;
 
@@ -24,5 +27,11 @@ impl EmptyProbe {
         program.load("sys_enter", &btf)?;
         program.attach()?;
         Ok(Self { _attached: ebpf })
+    }
+
+    /// How many programs of ours or another recorder's are at `sys_enter` now, by their name.
+    #[must_use]
+    pub fn others() -> usize {
+        loaded_programs().flatten().filter(|program| program.name().starts_with(b"sys_enter")).count()
     }
 }

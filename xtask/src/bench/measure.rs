@@ -18,13 +18,13 @@ const SPAN: Duration = Duration::from_millis(20);
 /// Calls between two looks at the clock.
 const BATCH: u32 = 200;
 
-#[derive(clap::Args)]
-pub(crate) struct Loop {}
+/// The loop of system calls.
+pub(crate) struct Loop;
 
 impl Loop {
     /// Prints what one `getppid` costs, in nanoseconds: that of the fastest batch, which nothing interrupted.
     #[expect(clippy::unnecessary_wraps, reason = "as the other tasks")]
-    pub(crate) fn run(&self) -> Result<()> {
+    pub(crate) fn run() -> Result<()> {
         let begin = Instant::now();
         let mut best = Duration::MAX;
         while begin.elapsed() < SPAN {
@@ -50,8 +50,8 @@ pub(super) fn measured(command: &mut Command) -> Result<f64> {
 /// What a recorder measures.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Recorded {
-    pub(super) recorded: f64,
-    pub(super) another_recorded: f64,
+    pub(super) own: f64,
+    pub(super) another: f64,
     pub(super) arming_milliseconds: f64,
     pub(super) peak_memory_megabytes: f64,
 }
@@ -80,8 +80,8 @@ impl Recorder {
         other.wait().context("wait for the other workload")?;
         probe.recording().context("read the recording")?;
         let figures = Recorded {
-            recorded,
-            another_recorded: another_recorded?,
+            own: recorded,
+            another: another_recorded?,
             arming_milliseconds: arming.as_secs_f64() * 1e3,
             peak_memory_megabytes: peak_memory()?,
         };
@@ -90,7 +90,7 @@ impl Recorder {
     }
 }
 
-/// The most memory that this process ever had, `VmHWM` of proc_pid_status(5).
+/// The most memory that this process ever had, `VmHWM` of `proc_pid_status(5)`.
 fn peak_memory() -> Result<f64> {
     let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no `VmHWM`")?;

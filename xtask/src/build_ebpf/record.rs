@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::tools::{Tools, output};
+use super::tools::{BPF_LINKER, Tools, output};
 use crate::workspace;
 
 /// Beside the sources in `probe-ebpf/src`: what says how they are compiled.
@@ -40,7 +40,7 @@ impl Record {
         }
         hash_directory("probe-ebpf/src", &mut sources)?;
         let versions =
-            [("rustc", &tools.rustc), ("llvm", &tools.llvm), ("bpf-linker", &tools.bpf_linker().to_owned())];
+            [("rustc", &tools.rustc), ("llvm", &tools.llvm), ("bpf-linker", &BPF_LINKER.to_owned())];
         Ok(Self {
             object: String::new(),
             sources,

@@ -14,7 +14,7 @@ use crate::workspace;
 
 /// The version of bpf-linker. The version of rustc is in rust-toolchain.toml, and it pins the rest: rust-src,
 /// rust-objcopy, and the LLVM that bpf-linker uses, which is rustc's own library.
-const BPF_LINKER: &str = "0.13.0";
+pub(super) const BPF_LINKER: &str = "0.13.0";
 
 /// The tools, all there and of the pinned versions.
 pub(super) struct Tools {
@@ -67,10 +67,6 @@ impl Tools {
         Ok(Self { rustc, llvm, host, sysroot: PathBuf::from(sysroot.trim()) })
     }
 
-    pub(super) fn bpf_linker(&self) -> &'static str {
-        BPF_LINKER
-    }
-
     pub(super) fn rust_src(&self) -> PathBuf {
         self.sysroot.join("lib/rustlib/src/rust")
     }
@@ -85,13 +81,13 @@ impl Tools {
         self.sysroot.join("lib/rustlib").join(&self.host).join("bin/rust-objcopy")
     }
 
-    pub(super) fn linker(&self) -> PathBuf {
+    pub(super) fn linker() -> PathBuf {
         directory().join("bin/bpf-linker")
     }
 
     /// Whether the linker is there, of this version, and finds the LLVM that it was linked with.
     fn linker_works(&self) -> bool {
-        let version = Command::new(self.linker())
+        let version = Command::new(Self::linker())
             .arg("--version")
             .env("LD_LIBRARY_PATH", self.libraries())
             .output()
@@ -142,7 +138,7 @@ impl Tools {
         fs::write(stamp(), &self.llvm).context("write the LLVM version of bpf-linker")?;
         // 200 MB of objects that nothing reads again.
         fs::remove_dir_all(directory.join("build")).context("remove bpf-linker's build directory")?;
-        ensure!(self.linker_works(), "{} does not run", self.linker().display());
+        ensure!(self.linker_works(), "{} does not run", Self::linker().display());
         Ok(())
     }
 
