@@ -44,6 +44,7 @@ pub(super) fn record(arguments: &Arguments) -> Result<ExitCode> {
         // Standard output is the trace's when it has no file.
         streams: if arguments.output.as_os_str() == "-" { Streams::Capture } else { Streams::Inherit },
         clean_up: false,
+        limit: None,
     };
     let recorded = runtime()?.block_on(workload.record(options))?;
     document::write(&arguments.output, &document::to_json(&recorded.trace))?;

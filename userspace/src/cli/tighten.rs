@@ -68,7 +68,7 @@ pub(super) fn tighten(arguments: &Arguments) -> Result<ExitCode> {
     };
     let seccomp = directory.join("seccomp.json");
     let verifier = Verifier { workload: &workload, seccomp: &seccomp, policy: &policy, progress: &progress };
-    let (proved, verified) = runtime()?.block_on(async {
+    let (proved, was_run) = runtime()?.block_on(async {
         progress(&format!("recording: {}", shell_display(&arguments.command)));
         let baseline = verifier.baseline(Streams::Capture).await?;
         // What was seen is kept whatever happens next.
@@ -83,9 +83,9 @@ pub(super) fn tighten(arguments: &Arguments) -> Result<ExitCode> {
         anyhow::Ok((verifier.prove(&baseline, None).await?, true))
     })?;
     write_bundle(directory, &workload, &proved)?;
-    print(arguments, &workload, &proved, verified)?;
+    print(arguments, &workload, &proved, was_run)?;
     let complete = Exit::of_trace(&proved.trace);
-    Ok(match (verified && !proved.verification.same, complete) {
+    Ok(match (was_run && !proved.verification.same, complete) {
         (true, _) => Exit::No,
         (false, complete) => complete,
     }
@@ -138,12 +138,11 @@ fn write_bundle(directory: &Path, workload: &Workload, proved: &Proved) -> Resul
     document::write(&directory.join("profile.json"), &document::to_json(&proved.profile))?;
     document::write(&directory.join("verify.json"), &document::to_json(&proved.verification))?;
     let seccomp_path = directory.join("seccomp.json");
-    let script = match &proved.rewritten {
-        Some(rewritten) => docker_script::run_script(&rewritten.run, &seccomp_path.to_string_lossy()),
-        None => {
-            document::write(&seccomp_path, &seccomp::to_json(&proved.profile.seccomp))?;
-            process_script(&workload.command())
-        }
+    let script = if let Some(rewritten) = &proved.rewritten {
+        docker_script::run_script(&rewritten.run, &seccomp_path.to_string_lossy())
+    } else {
+        document::write(&seccomp_path, &seccomp::to_json(&proved.profile.seccomp))?;
+        process_script(&workload.command())
     };
     Ok(document::write_executable(&directory.join("run.sh"), &script)?)
 }

@@ -173,7 +173,7 @@ impl Probe {
     /// When the map cannot be read.
     pub fn programs(&self) -> Result<BTreeMap<u32, String>> {
         let mut programs = BTreeMap::new();
-        for entry in self.hash::<PlainPath, u32>("PATHS")?.iter() {
+        for entry in &self.hash::<PlainPath, u32>("PATHS")? {
             let (PlainPath(path), index) = entry?;
             let end = path.bytes.iter().position(|&byte| byte == 0).unwrap_or(path.bytes.len());
             programs.insert(index, String::from_utf8_lossy(&path.bytes[..end]).into_owned());
@@ -205,7 +205,7 @@ impl Probe {
 
     fn read_capabilities(&self, names: &Names<'_>, trace: &mut Trace) -> Result<()> {
         let mut checks = Vec::new();
-        for entry in self.hash::<PlainCapability, u64>("CAPABILITIES")?.iter() {
+        for entry in &self.hash::<PlainCapability, u64>("CAPABILITIES")? {
             let (PlainCapability(key), count) = entry?;
             checks.push((key, count));
         }
@@ -249,7 +249,7 @@ impl Probe {
     }
 
     fn read_capability_sets(&self, names: &Names<'_>, trace: &mut Trace) -> Result<()> {
-        for entry in self.hash::<PlainCapabilitySet, u64>("CAPABILITY_SETS")?.iter() {
+        for entry in &self.hash::<PlainCapabilitySet, u64>("CAPABILITY_SETS")? {
             let (PlainCapabilitySet(key), count) = entry?;
             let request = match key.kind {
                 SET_CAPSET => CapabilityRequest::Set {
@@ -276,7 +276,7 @@ impl Probe {
         const MKNOD: u32 = 1;
         const READ: u32 = 2;
         const WRITE: u32 = 4;
-        for entry in self.hash::<PlainDevice, u64>("DEVICES")?.iter() {
+        for entry in &self.hash::<PlainDevice, u64>("DEVICES")? {
             let (PlainDevice(key), count) = entry?;
             let (abi, syscall) = names.syscall(key.abi, key.syscall);
             let access = DeviceAccess {
@@ -299,7 +299,7 @@ impl Probe {
 
     fn read_failures(&self, names: &Names<'_>, trace: &mut Trace) -> Result<()> {
         let mut failures = crate::trace::Facts::default();
-        for entry in self.hash::<PlainFailure, u64>("FAILURES")?.iter() {
+        for entry in &self.hash::<PlainFailure, u64>("FAILURES")? {
             let (PlainFailure(key), count) = entry?;
             let (abi, Some(syscall)) = names.syscall(key.abi, key.syscall) else { continue };
             failures.add(

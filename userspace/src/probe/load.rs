@@ -154,8 +154,8 @@ impl Probe {
     /// When this process cannot be marked, or `spawn` fails.
     pub fn spawn<T>(&self, launches: u32, spawn: impl FnOnce() -> Result<T>) -> Result<T> {
         let map = self.tasks()?;
-        let launcher = Task { stage: STAGE_LAUNCHER, launches, ..Task::default() };
-        storage::set(map.fd().as_fd(), self.own.as_fd(), &launcher).context("cannot mark the workload")?;
+        let ours = Task { stage: STAGE_LAUNCHER, launches, ..Task::default() };
+        storage::set(map.fd().as_fd(), self.own.as_fd(), &ours).context("cannot mark the workload")?;
         let result = spawn();
         storage::remove(map.fd().as_fd(), self.own.as_fd()).context("cannot unmark unpriv itself")?;
         result

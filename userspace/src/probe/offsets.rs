@@ -1,7 +1,7 @@
 //! Where the running kernel keeps what the programs read, from its BTF.
 
 use anyhow::{Context as _, Result, bail};
-use btf_rs::{Backend, Btf, BtfType, Struct, Type};
+use btf_rs::{Backend, Btf, BtfType as _, Struct, Type};
 use probe_ebpf::Offsets;
 
 /// The running kernel's type information.
@@ -81,7 +81,7 @@ pub(super) fn read() -> Result<Offsets> {
 struct Structure<'a> {
     btf: &'a Btf,
     name: &'a str,
-    structure: Struct,
+    members: Struct,
 }
 
 impl<'a> Structure<'a> {
@@ -92,14 +92,14 @@ impl<'a> Structure<'a> {
             _ => None,
         });
         match structure {
-            Some(structure) => Ok(Self { btf, name, structure }),
+            Some(structure) => Ok(Self { btf, name, members: structure }),
             None => bail!("this kernel's BTF has no `struct {name}`; please report the kernel version"),
         }
     }
 
     /// Offset of a field in bytes, looking into anonymous members.
     fn field(&self, field: &str) -> Result<u32> {
-        match self.search(&self.structure, field)? {
+        match self.search(&self.members, field)? {
             Some(bits) => Ok(bits / 8),
             None => bail!(
                 "this kernel's `struct {}` has no field `{field}`; please report the kernel version",

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The function that holds each address. Empty when the kernel shows no addresses (kptr_restrict).
+/// The function that holds each address. Empty when the kernel shows no addresses (`kptr_restrict`).
 pub(super) fn resolve(addresses: &BTreeSet<u64>) -> BTreeMap<u64, String> {
     let Ok(text) = std::fs::read_to_string("/proc/kallsyms") else { return BTreeMap::new() };
     resolve_in(&text, addresses)

@@ -3,7 +3,7 @@
 mod compare;
 mod search;
 
-use std::{collections::BTreeSet, path::Path, process::Stdio};
+use std::{collections::BTreeSet, path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
@@ -28,6 +28,10 @@ const VERSION: u32 = 1;
 
 /// All that a comparison needs.
 const HOOKS: Hooks = Hooks { failures: true, verbose: false };
+
+/// What a run under a profile may take beyond some times what it took without: denied something, it may wait
+/// for it for ever.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How to verify.
 #[derive(Clone, Debug)]
@@ -137,7 +141,7 @@ impl Verifier<'_> {
     /// When it cannot be recorded or started, or the user's own check fails already.
     pub async fn baseline(&self, streams: Streams) -> Result<Recorded> {
         self.prepare()?;
-        let options = Options { hooks: HOOKS, streams, clean_up: true };
+        let options = Options { hooks: HOOKS, streams, clean_up: true, limit: None };
         let recorded = self.workload.record(options).await?;
         if let Some(failure) = &recorded.start_failure {
             bail!("the command does not start as it is: {}", crate::shell::printable(failure.trim()));
@@ -198,7 +202,7 @@ impl Verifier<'_> {
     /// One run under the profile, compared. Where nothing explains a difference, the unchanged command
     /// is run once more: what differs there too is chance.
     async fn round(&self, proof: &mut Proof) -> Result<(Recorded, Trace)> {
-        let run = self.run_under(&proof.profile).await?;
+        let run = self.run_under(&proof.profile, &proof.reference).await?;
         let mut findings = self.findings(proof, &run)?;
         let mut more = wanted(&findings.denials);
         if !findings.differences.is_empty()
@@ -208,7 +212,7 @@ impl Verifier<'_> {
             (self.progress)("verifying: running the unchanged command again, to tell chance from denial");
             proof.repeated = true;
             self.prepare()?;
-            let again = finished(self.workload.record(quiet()).await?)?;
+            let again = finished(self.workload.record(quiet(None)).await?)?;
             let reference = &mut proof.reference;
             proof.verification.repeatable = again.outcome == reference.outcome || self.policy.check.is_some();
             if again.output != reference.output {
@@ -270,13 +274,14 @@ impl Verifier<'_> {
         Ok(Some(rewrite(run, profile, &target)))
     }
 
-    async fn run_under(&self, profile: &Profile) -> Result<Recorded> {
+    async fn run_under(&self, profile: &Profile, reference: &Recorded) -> Result<Recorded> {
+        let options = quiet(Some(reference.took * 5 + PATIENCE));
         self.prepare()?;
         let recorded = match self.workload {
-            Workload::Process(command) => process::record(command, Some(profile), quiet()).await,
+            Workload::Process(command) => process::record(command, Some(profile), options).await,
             Workload::Docker(_, session) => {
                 let Some(rewritten) = self.rewritten(profile)? else { bail!("no line to rewrite") };
-                session.record(&rewritten.run, quiet()).await
+                session.record(&rewritten.run, options).await
             }
         };
         Ok(finished(recorded?)?)
@@ -303,8 +308,8 @@ fn finished(recorded: Recorded) -> Result<Recorded, Interrupted> {
     if recorded.outcome.is_some() { Ok(recorded) } else { Err(Interrupted) }
 }
 
-fn quiet() -> Options {
-    Options { hooks: HOOKS, streams: Streams::Quiet, clean_up: true }
+fn quiet(limit: Option<Duration>) -> Options {
+    Options { hooks: HOOKS, streams: Streams::Quiet, clean_up: true, limit }
 }
 
 /// Runs a command of the user's; its output is talk.

@@ -86,7 +86,7 @@ impl Verifier<'_> {
 
     async fn works(&self, proof: &Proof, profile: &Profile) -> Result<bool> {
         (self.progress)(&format!("verifying: trying {}", count(profile.capabilities.len())));
-        let run = self.run_under(profile).await?;
+        let run = self.run_under(profile, &proof.reference).await?;
         Ok(self.findings(proof, &run)?.differences.is_empty())
     }
 

@@ -164,7 +164,7 @@ impl Session {
         let child = start.spawn().context("cannot start the docker client")?;
         // Its first process ignores signals that it has no handler for, pid_namespaces(7).
         let kill = || drop(self.docker.kill(id));
-        let ended = recorder.follow(child, streams, kill).await?;
+        let ended = recorder.follow(child, streams, options.limit, kill).await?;
         let start_failure = self
             .docker
             .inspect(id)
@@ -173,7 +173,7 @@ impl Session {
             .or_else(|| never_ran(&recorder, &ended));
         let outcome = if ended.interrupted { None } else { outcome(ended.status) };
         let trace = recorder.finish(&run.arguments(), &ended, outcome, Some(engine))?;
-        Ok(Recorded { trace, outcome, output: ended.output, start_failure })
+        Ok(Recorded { trace, outcome, output: ended.output, start_failure, took: ended.took })
     }
 }
 

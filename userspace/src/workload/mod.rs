@@ -27,7 +27,7 @@ pub enum Workload {
     /// Any command.
     Process(Vec<String>),
     /// `docker run …`, and the engine that it names.
-    Docker(DockerRun, Session),
+    Docker(Box<DockerRun>, Box<Session>),
 }
 
 impl Workload {
@@ -43,7 +43,7 @@ impl Workload {
         }
         let run = DockerRun::parse(command)?;
         let session = Session::open(&run)?;
-        Ok(Self::Docker(run, session))
+        Ok(Self::Docker(Box::new(run), Box::new(session)))
     }
 
     /// The command line.

@@ -48,14 +48,16 @@ pub async fn record(command: &[String], profile: Option<&Profile>, options: Opti
         }
         Err(error) => return Err(error).with_context(|| format!("cannot start `{}`", printable(name))),
     };
-    let ended = recorder.follow(started, options.streams, || ()).await?;
+    let ended = recorder.follow(started, options.streams, options.limit, || ()).await?;
     let outcome = if ended.interrupted { None } else { outcome(ended.status) };
     let trace = recorder.finish(command, &ended, outcome, None)?;
     if let Some(cgroup) = cgroup {
-        // What still runs in it keeps it; the trace says so already.
-        drop(cgroup.remove());
+        // It was a trial: what it left behind would stand in the way of the next one.
+        if cgroup.kill().is_ok() {
+            drop(cgroup.remove());
+        }
     }
-    Ok(Recorded { trace, outcome, output: ended.output, start_failure: None })
+    Ok(Recorded { trace, outcome, output: ended.output, start_failure: None, took: ended.took })
 }
 
 fn start_failure(recorder: Recorder, command: &[String], error: &std::io::Error) -> Result<Recorded> {
@@ -64,8 +66,9 @@ fn start_failure(recorder: Recorder, command: &[String], error: &std::io::Error)
         status: std::process::ExitStatus::from_raw(126 << 8),
         output: None,
         interrupted: false,
+        took: std::time::Duration::ZERO,
     };
     let outcome = outcome(ended.status);
     let trace = recorder.finish(command, &ended, outcome, None)?;
-    Ok(Recorded { trace, outcome, output: None, start_failure: Some(error.to_string()) })
+    Ok(Recorded { trace, outcome, output: None, start_failure: Some(error.to_string()), took: ended.took })
 }

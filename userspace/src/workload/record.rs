@@ -45,6 +45,8 @@ pub struct Options {
     pub streams: Streams,
     /// Leave no container behind, whatever the line says.
     pub clean_up: bool,
+    /// End a run that takes longer: one that is denied something may wait for it for ever.
+    pub limit: Option<Duration>,
 }
 
 /// A recorded run.
@@ -58,6 +60,8 @@ pub struct Recorded {
     pub output: Option<Output>,
     /// Why the entrypoint never ran, in the engine's words.
     pub start_failure: Option<String>,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// How the first process of a run ended.
@@ -65,6 +69,7 @@ pub(super) struct Ended {
     pub(super) status: ExitStatus,
     pub(super) output: Option<Output>,
     pub(super) interrupted: bool,
+    pub(super) took: Duration,
 }
 
 /// A probe at work, and what is learnt beside it.
@@ -87,6 +92,7 @@ impl Recorder {
         &mut self,
         mut child: Child,
         streams: Streams,
+        limit: Option<Duration>,
         kill: impl Fn(),
     ) -> Result<Ended> {
         let pass_on = streams == Streams::Capture;
@@ -94,7 +100,8 @@ impl Recorder {
         let stderr = tokio::spawn(drain(child.stderr.take(), pass_on));
         let events = self.probe.events()?;
         let mut interrupted = false;
-        let mut deadline = None;
+        let begin = Instant::now();
+        let mut deadline = limit.map(|limit| begin + limit);
         let status = loop {
             let patience =
                 deadline.map_or(Duration::MAX, |end: Instant| end.saturating_duration_since(Instant::now()));
@@ -105,14 +112,14 @@ impl Recorder {
                     self.look_at_files()?;
                 }
                 stop = self.interrupts.next() => {
-                    if interrupted {
-                        // The second one is final.
-                        deadline = Some(Instant::now());
-                    } else if stop == Stop::Terminate {
+                    if !interrupted && stop == Stop::Terminate {
                         end(child.id(), libc::SIGTERM);
                     }
+                    // The second one is final.
+                    let patience = if interrupted { Duration::ZERO } else { PATIENCE };
+                    let latest = Instant::now() + patience;
+                    deadline = Some(deadline.map_or(latest, |limit| limit.min(latest)));
                     interrupted = true;
-                    deadline.get_or_insert(Instant::now() + PATIENCE);
                 }
                 () = sleep(patience), if deadline.is_some() => {
                     kill();
@@ -131,7 +138,7 @@ impl Recorder {
             }
             _ => None,
         };
-        Ok(Ended { status, output, interrupted })
+        Ok(Ended { status, output, interrupted, took: begin.elapsed() })
     }
 
     async fn wait_for_stragglers(&mut self) -> Result<()> {
