@@ -18,7 +18,7 @@ use unpriv::{
 };
 
 /// Enough for all the runs of one verification on a busy machine.
-const TIMEOUT: Duration = Duration::from_secs(240);
+const TIMEOUT: Duration = Duration::from_mins(4);
 
 fn main() -> Result<()> {
     let mut arguments = Arguments::from_args();
