@@ -13,11 +13,11 @@ use unpriv::{
 fn traces() -> Vec<Trace> {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
     let mut traces = vec![Trace::empty()];
-    let mut files: Vec<_> =
-        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let entries = std::fs::read_dir(directory).expect("the fixtures are beside this file");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("a readable directory").path()).collect();
     files.sort();
     for file in files {
-        let trace = document::read_trace(&file).unwrap();
+        let trace = document::read_trace(&file).expect("a fixture is a trace");
         for part in 0..3 {
             traces.push(piece(&trace, part));
         }
