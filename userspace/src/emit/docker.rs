@@ -1,6 +1,6 @@
 //! The user's `docker run` without `--privileged`, with what the profile needs instead.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{docker_devices, docker_warning::Warning};
 use crate::{
@@ -32,6 +32,8 @@ pub struct DockerTarget {
     pub image_user: Option<String>,
     /// What is at the paths of the user's `--device` options, as far as it is known.
     pub nodes: Nodes,
+    /// The host's nodes of whole families of devices, by `b 7:*`. Empty where the line brings the host's /dev.
+    pub families: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A rewritten line.
@@ -60,6 +62,7 @@ impl DockerTarget {
             seccomp: seccomp.to_owned(),
             image_user: None,
             nodes: Nodes::new(),
+            families: BTreeMap::new(),
         }
     }
 }
@@ -102,7 +105,8 @@ pub fn rewrite(run: &DockerRun, profile: &Profile, target: &DockerTarget) -> Rew
         capabilities.iter().map(|one| DockerOption::attached("cap-add", one.short_name().to_owned())),
     );
     let missing = profile.devices.iter().filter(|device| !covered.contains(device));
-    let (rules, nodes) = docker_devices::grant(missing, &mut warnings);
+    let (rules, mut nodes) = docker_devices::grant(missing, &target.families, &mut warnings);
+    nodes.retain(|node| !options.iter().any(|kept| kept.name == node.name && kept.value == node.value));
     grants.extend(rules);
     let mut security = vec![format!("seccomp={}", target.seccomp)];
     let binds = kernel_paths(run, profile, target, &mut security, &mut warnings);

@@ -1,6 +1,6 @@
 //! Devices of a profile as docker options, and the user's own `--device` options held against it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::docker_warning::Warning;
 use crate::{
@@ -105,9 +105,11 @@ fn is_at<'a>(device: &Device, host: &str, mut nodes: impl Iterator<Item = &'a No
         })
 }
 
-/// The options for needed devices that no option of the user brings: rules by number, and nodes by path.
+/// The options for needed devices that no option of the user brings: rules by number, and nodes by path. A
+/// family is a rule, and the nodes that the host has for it: without them the container cannot open any.
 pub(super) fn grant<'a>(
     devices: impl Iterator<Item = &'a Device>,
+    families: &BTreeMap<String, BTreeSet<String>>,
     warnings: &mut BTreeSet<Warning>,
 ) -> (Vec<DockerOption>, Vec<DockerOption>) {
     let (mut rules, mut nodes) = (Vec::new(), Vec::new());
@@ -123,6 +125,8 @@ pub(super) fn grant<'a>(
             }
             None => {}
         }
+        let members = families.get(&device.rule()).into_iter().flatten();
+        nodes.extend(members.map(|path| DockerOption::attached("device", format!("{path}:{access}"))));
         let minor = device.minor.map_or("*".to_owned(), |minor| minor.to_string());
         let rule = format!("{} {}:{minor} {access}", device.kind.letter(), device.major);
         rules.push(DockerOption::attached("device-cgroup-rule", rule));

@@ -54,6 +54,23 @@ fn rewritten(line: &str, profile: &Profile, target: &DockerTarget) -> (String, V
 }
 
 #[test]
+fn a_family_brings_the_nodes_that_the_host_has() {
+    let profile = profile(&[], &[device(DeviceType::Block, 7, None, "rw", None)]);
+    let mut target = target("28.2.2");
+    let nodes = ["/dev/loop0", "/dev/loop1"].map(str::to_owned).into();
+    target.families = BTreeMap::from([("b 7:*".to_owned(), nodes)]);
+    let (line, _) = rewritten("docker run --privileged img", &profile, &target);
+    assert_eq!(
+        line,
+        "docker run --cap-drop=ALL --device-cgroup-rule=b 7:* rw --security-opt seccomp=seccomp.json \
+         --device=/dev/loop0:rw --device=/dev/loop1:rw img"
+    );
+    let words: Vec<String> = rewrite(&parse("docker run --privileged img"), &profile, &target).argv();
+    let again = rewrite(&DockerRun::parse(&words).unwrap(), &profile, &target).argv();
+    assert_eq!(again, words, "rewriting it again changes nothing");
+}
+
+#[test]
 fn the_grants_stand_where_privileged_stood() {
     let profile = profile(&[Capability::SYS_ADMIN, Capability::NET_ADMIN], &[fuse()]);
     let (line, warnings) = rewritten(

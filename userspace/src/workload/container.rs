@@ -1,6 +1,11 @@
 //! Recording a docker container: found by its cgroup, from the entrypoint's execve.
 
-use std::{io::Write as _, pin::pin, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write as _,
+    pin::pin,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use tokio::{process::Command, time::timeout};
@@ -10,11 +15,16 @@ use super::{
     docker::{Docker, DockerError},
     docker_answers::{GraphDriver, Info, runtime_version},
     docker_cli::DockerRun,
-    files::Files,
+    files::{self, Files},
     interrupts::{Interrupted, Interrupts},
     record::{Options, Recorded, Recorder, Streams, connect, end, outcome},
 };
-use crate::{capability::Capability, emit::docker::DockerTarget, profile::Profile, trace::Engine};
+use crate::{
+    capability::Capability,
+    emit::docker::DockerTarget,
+    profile::{Device, Profile},
+    trace::Engine,
+};
 
 /// How long making a container takes at most, when its image is here.
 const CREATION: Duration = Duration::from_secs(2);
@@ -78,6 +88,9 @@ impl Session {
     pub fn target(&self, run: &DockerRun, profile: &Profile, seccomp: &str) -> Result<DockerTarget> {
         let mut target = DockerTarget::new(&self.info.server_version, self.info.security_modules(), seccomp);
         target.nodes = device_nodes(run);
+        if !run.mounts_dev() {
+            target.families = families(&profile.devices);
+        }
         // Only builds differ in these: ask for those that matter.
         for capability in [Capability::PERFMON, Capability::BPF, Capability::CHECKPOINT_RESTORE] {
             if profile.capabilities.contains(&capability) {
@@ -175,6 +188,20 @@ impl Session {
         let trace = recorder.finish(&run.arguments(), &ended, outcome, Some(engine))?;
         Ok(Recorded { trace, outcome, output: ended.output, start_failure, took: ended.took })
     }
+}
+
+/// The host's nodes of the families among these devices, by `b 7:*`.
+fn families(devices: &BTreeSet<Device>) -> BTreeMap<String, BTreeSet<String>> {
+    let nodes = files::device_nodes();
+    let families = devices.iter().filter(|device| device.minor.is_none());
+    families
+        .map(|family| {
+            let rule = family.rule();
+            let prefix = rule.trim_end_matches('*');
+            let members = nodes.iter().filter(|(number, _)| number.starts_with(prefix));
+            (rule.clone(), members.map(|(_, path)| path.clone()).collect())
+        })
+        .collect()
 }
 
 /// With `--rm` the container is gone before it can be asked why it did not start.
