@@ -218,6 +218,13 @@ fn missing_tracepoint(name: &str, error: aya::programs::ProgramError) -> anyhow:
     }
 }
 
+/// The end of a message: the verifier tells all that it looked at before it says what it does not like.
+fn last_lines(message: &str) -> String {
+    const LINES: usize = 6;
+    let lines: Vec<&str> = message.trim_end().lines().collect();
+    lines[lines.len().saturating_sub(LINES)..].join("; ")
+}
+
 /// Says why the kernel said no, as far as it can be known.
 fn refused(error: &anyhow::Error, what: &str) -> anyhow::Error {
     let not_permitted = error
@@ -225,7 +232,7 @@ fn refused(error: &anyhow::Error, what: &str) -> anyhow::Error {
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
         .any(|io| io.raw_os_error() == Some(libc::EPERM));
     if !not_permitted {
-        return anyhow!("the kernel refused to {what}: {error:#}");
+        return anyhow!("the kernel refused to {what}: {}", last_lines(&format!("{error:#}")));
     }
     let missing = missing_capabilities();
     if missing.is_empty() {

@@ -189,7 +189,10 @@ impl Verifier<'_> {
                 break;
             }
             if !self.repair(proof, more, run.trace.runtime_syscalls) {
-                self.search(proof).await?;
+                // A command that ends otherwise each time proves nothing by one more run.
+                if proof.verification.repeatable {
+                    self.search(proof).await?;
+                }
                 break;
             }
         }
