@@ -240,7 +240,10 @@ fn command(arguments: &[String]) -> Command {
 }
 
 fn output(arguments: Vec<String>) -> Result<Output, DockerError> {
+    use std::os::unix::process::CommandExt as _;
     let mut command = command(&arguments);
+    // Ctrl-C is for the workload and for us: a client that it ended would leave a container behind.
+    command.process_group(0);
     let program = arguments.into_iter().next().unwrap_or_default();
     command.stdin(Stdio::null()).output().map_err(|error| DockerError::Client { program, error })
 }

@@ -22,6 +22,8 @@ use crate::{
 
 /// How long processes that outlive the workload's first one may take to end.
 const STRAGGLERS: Duration = Duration::from_secs(2);
+/// How long a signal to us may come after the end of a workload that it was sent to as well.
+const SIGNAL_GRACE: Duration = Duration::from_millis(100);
 /// How long an interrupted workload may take to end before it is ended.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -128,6 +130,9 @@ impl Recorder {
                 }
             }
         };
+        // Ctrl-C goes to the workload as well, whose end may be seen first.
+        let grace = if status.success() { Duration::from_millis(1) } else { SIGNAL_GRACE };
+        interrupted = interrupted || timeout(grace, self.interrupts.next()).await.is_ok();
         self.look_at_files()?;
         self.wait_for_stragglers().await?;
         // A process left behind may hold the streams open for ever.
