@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # The files that the workloads find in /opt/zoo. Made once, as root, in the image's root directory.
 set -eu
 cd /opt/zoo
