@@ -207,11 +207,14 @@ fn kernel_paths(
             }
         } else if !is_below(path, "/sys") {
             unconfined = true;
-        } else if path.contains(':')
+        } else if path.contains([',', '"'])
             || clean(path) != *path
             || is_network_path(path) && !run.shares_host("network")
         {
             warnings.insert(Warning::StaysReadOnly(path.clone()));
+        } else if path.contains(':') {
+            // As those of PCI devices do, where `--volume` takes the colon for its own.
+            binds.push(DockerOption::attached("mount", format!("type=bind,source={path},target={path}")));
         } else {
             binds.push(DockerOption::attached("volume", format!("{path}:{path}")));
         }

@@ -216,6 +216,19 @@ fn kernel_paths_get_the_narrowest_option() {
 }
 
 #[test]
+fn a_path_with_a_colon_is_bound_by_the_option_that_takes_it() {
+    let mut profile = profile(&[], &[]);
+    let path = "/sys/devices/pci0000:00/0000:00:04.0/virtio0/block/vda/queue/read_ahead_kb";
+    profile.paths.write.insert(path.to_owned());
+    let (line, warnings) = rewritten("docker run --privileged i", &profile, &target("28.2.2"));
+    assert!(line.contains(&format!(" --mount=type=bind,source={path},target={path} ")), "{line}");
+    assert!(warnings.is_empty());
+    // Rewritten again, it is there already.
+    let (again, warnings) = rewritten(&line, &profile, &target("28.2.2"));
+    assert!(again.matches("--mount").count() == 1 && warnings.is_empty(), "{again}");
+}
+
+#[test]
 fn only_what_that_docker_masks_is_unmasked() {
     let unmasks = |version: &str, path: &str| {
         let mut profile = profile(&[], &[]);
