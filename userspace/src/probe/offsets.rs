@@ -13,12 +13,7 @@ pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 ///
 /// When the kernel has no BTF, or lacks a field: the error names it.
 pub(super) fn read() -> Result<Offsets> {
-    let btf = Btf::from_file_with_backend(BTF_PATH, Backend::Mmap).with_context(|| {
-        format!(
-            "cannot read {BTF_PATH}: this kernel was built without CONFIG_DEBUG_INFO_BTF; \
-             distribution kernels since 2020 have it"
-        )
-    })?;
+    let btf = kernel_types()?;
     let task = Structure::find(&btf, "task_struct")?;
     let cred = Structure::find(&btf, "cred")?;
     let regs = Structure::find(&btf, "pt_regs")?;
@@ -76,6 +71,23 @@ pub(super) fn read() -> Result<Offsets> {
         regs_pairs: [[regs.field("ip")?, regs.field("cx")?], [regs.field("flags")?, regs.field("r11")?]],
         regs_syscall: regs.field("orig_ax")?,
     })
+}
+
+/// The running kernel's types. The file can be mapped since Linux 6.16 (`btf_sysfs_vmlinux_mmap`,
+/// kernel/bpf/sysfs_btf.c), which is the fast way; older kernels only let it be read.
+///
+/// # Errors
+///
+/// When the kernel has no BTF.
+pub(super) fn kernel_types() -> Result<Btf> {
+    Btf::from_file_with_backend(BTF_PATH, Backend::Mmap)
+        .or_else(|_| Btf::from_file_with_backend(BTF_PATH, Backend::Cache))
+        .with_context(|| {
+            format!(
+                "cannot read {BTF_PATH}: this kernel was built without CONFIG_DEBUG_INFO_BTF; \
+                 distribution kernels since 2020 have it"
+            )
+        })
 }
 
 struct Structure<'a> {
