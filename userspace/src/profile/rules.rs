@@ -44,8 +44,19 @@ pub fn judge(check: &CapabilityCheck) -> Verdict {
 /// which for a container's root is the engine. They are the workload's own when it mounts an overlay
 /// itself; a later check of those is denied in a run with fewer capabilities, and then decisive.
 fn foreign_credentials(check: &CapabilityCheck) -> bool {
-    let mounts = call(check, &["mount", "fsconfig", "fsmount"]) && below(check, &["ovl_"]);
-    check.credential == Credential::Overridden && !check.decisive && !mounts
+    check.credential == Credential::Overridden && !check.decisive && !mounts_overlay(check)
+}
+
+/// Whether the call mounts an overlay, and does not merely walk a path of one, such as that of a mount point:
+/// there the walk called overlayfs (`ovl_lookup`), not overlayfs the walk.
+fn mounts_overlay(check: &CapabilityCheck) -> bool {
+    const WALK: [&str; 5] =
+        ["path_lookupat", "link_path_walk", "walk_component", "lookup_slow", "__lookup_slow"];
+    let outermost = check.call_site.iter().rposition(|name| name.starts_with("ovl_"));
+    call(check, &["mount", "fsconfig", "fsmount"])
+        && outermost.is_some_and(|overlay| {
+            check.call_site.iter().skip(overlay).all(|name| !WALK.contains(&name.as_str()))
+        })
 }
 
 /// `verify_root_map` (`kernel/user_namespace.c`): mapping the parent's uid 0 takes `CAP_SETFCAP` of
@@ -293,6 +304,25 @@ mod tests {
         );
         assert_eq!(judge(&CapabilityCheck { namespace: Namespace::Owner, ..mount.clone() }), NotCounted);
         assert_eq!(judge(&CapabilityCheck { namespace: Namespace::Child, ..mount }), NotCounted);
+    }
+
+    #[test]
+    fn walking_to_a_mount_point_on_an_overlay_is_no_need_but_mounting_an_overlay_is() {
+        let overridden = |sites: &[&str]| CapabilityCheck {
+            credential: Credential::Overridden,
+            ..check(Capability::SYS_ADMIN, "mount", sites)
+        };
+        let lookup = [
+            "xattr_permission",
+            "vfs_getxattr",
+            "ovl_get_inode",
+            "ovl_lookup",
+            "__lookup_slow",
+            "path_lookupat",
+        ];
+        assert_eq!(judge(&overridden(&lookup)), NotCounted);
+        let own = ["xattr_permission", "path_lookupat", "kern_path", "ovl_mount_dir", "ovl_fill_super"];
+        assert_eq!(judge(&overridden(&own)), Needed(&[Capability::SYS_ADMIN]));
     }
 
     #[test]
