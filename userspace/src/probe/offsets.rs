@@ -74,7 +74,7 @@ pub(super) fn read() -> Result<Offsets> {
 }
 
 /// The running kernel's types. The file can be mapped since Linux 6.16 (`btf_sysfs_vmlinux_mmap`,
-/// kernel/bpf/sysfs_btf.c), which is the fast way; older kernels only let it be read.
+/// `kernel/bpf/sysfs_btf.c`), which is the fast way; older kernels only let it be read.
 ///
 /// # Errors
 ///
