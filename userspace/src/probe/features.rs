@@ -1,7 +1,7 @@
 //! What the running kernel has, told without loading anything.
 
-use anyhow::{Context as _, Result};
-use btf_rs::{Backend, Btf, Type};
+use anyhow::Result;
+use btf_rs::Type;
 use probe_ebpf::Offsets;
 
 use super::{load::REQUIRED_TRACEPOINTS, offsets};
@@ -22,8 +22,7 @@ pub fn kernel_fields() -> Result<usize> {
 ///
 /// When the kernel has no BTF.
 pub fn tracepoints() -> Result<Vec<(&'static str, bool)>> {
-    let btf = Btf::from_file_with_backend(offsets::BTF_PATH, Backend::Mmap)
-        .with_context(|| format!("cannot read {}", offsets::BTF_PATH))?;
+    let btf = offsets::kernel_types()?;
     let there = |name: &str| {
         // The type by which the verifier finds a tracepoint (check_attach_btf_id, kernel/bpf/verifier.c).
         let types = btf.resolve_types_by_name(&format!("btf_trace_{name}")).unwrap_or_default();
