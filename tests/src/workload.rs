@@ -27,6 +27,10 @@ pub struct Workload {
     pub command: Vec<String>,
     /// Runs as this user and group: docker's `--user`, or plainly through setpriv(1), which is then recorded too.
     pub user: Option<u32>,
+    /// The image, where it is not the zoo's.
+    pub image: Option<String>,
+    /// Run on the host, as root, before each run: what one run leaves must not be what the next finds.
+    pub prepare: Option<Vec<String>>,
     /// Undoes on the host, as root, what a run that broke off may have left behind.
     pub cleanup: Option<Vec<String>>,
     /// The docker form.
@@ -86,6 +90,8 @@ pub struct Expect {
     pub docker: Option<Expected>,
     /// As a plain command.
     pub plain: Option<Expected>,
+    /// In the lab's machines, where it is not as in docker on this one.
+    pub lab: Option<Expected>,
 }
 
 /// A minimal set of grants: with it the workload works, with any one grant less it does not.
@@ -131,6 +137,12 @@ impl Workload {
         }
     }
 
+    /// What is expected in the lab; `None` where the workload does not run there.
+    #[must_use]
+    pub fn expected_in_lab(&self) -> Option<&Expected> {
+        self.expect.lab.as_ref().or(self.expect.docker.as_ref())
+    }
+
     /// Why this form does not exist.
     #[must_use]
     pub fn skipped(&self, form: Form) -> Option<&str> {
@@ -147,8 +159,10 @@ impl Workload {
     }
 }
 
-fn directory() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/workloads"))
+/// `$UNPRIV_WORKLOADS`, which the lab's machines set, or where this was built.
+fn directory() -> PathBuf {
+    let there = std::env::var_os("UNPRIV_WORKLOADS");
+    there.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads"), PathBuf::from)
 }
 
 /// All workloads, sorted by name.
