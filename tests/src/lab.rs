@@ -13,7 +13,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use unpriv::shell::shell_quote;
 
-use crate::{cli::unpriv_binary, grants::IMAGE, judge, run::clean_up, workload::Workload};
+use crate::{
+    cli::unpriv_binary,
+    grants::IMAGE,
+    judge,
+    run::clean_up,
+    workload::{Form, Workload},
+};
 
 /// For all the runs of one answer, in an emulated machine.
 const TIMEOUT: Duration = Duration::from_mins(4);
@@ -112,7 +118,7 @@ pub fn cell(workload: &Workload, engine: &Engine, bundle: &Path) -> Cell {
 }
 
 fn judged(workload: &Workload, engine: &Engine, bundle: &Path, cell: &mut Cell) -> Result<()> {
-    let expected = workload.expected_in_lab().context("no expectation")?;
+    let expected = workload.expected(Form::Lab).context("no expectation")?;
     let answer = answer(workload, engine, bundle)?;
     clean_up(workload)?;
     cell.recorded = answer["profile"]["complete"] == true;

@@ -90,7 +90,7 @@ pub struct Expect {
     pub docker: Option<Expected>,
     /// As a plain command.
     pub plain: Option<Expected>,
-    /// In the lab's machines, where it is not as in docker on this one.
+    /// In the lab's machines, when it runs nowhere else or needs other things there.
     pub lab: Option<Expected>,
 }
 
@@ -116,6 +116,8 @@ pub enum Form {
     Docker,
     /// A command on the host.
     Plain,
+    /// `docker run` in a machine of the lab, for what no other machine can do.
+    Lab,
 }
 
 impl fmt::Display for Form {
@@ -123,6 +125,7 @@ impl fmt::Display for Form {
         f.pad(match self {
             Self::Docker => "docker",
             Self::Plain => "plain",
+            Self::Lab => "lab",
         })
     }
 }
@@ -134,13 +137,8 @@ impl Workload {
         match form {
             Form::Docker => self.expect.docker.as_ref(),
             Form::Plain => self.expect.plain.as_ref(),
+            Form::Lab => self.expect.lab.as_ref().or(self.expect.docker.as_ref()),
         }
-    }
-
-    /// What is expected in the lab; `None` where the workload does not run there.
-    #[must_use]
-    pub fn expected_in_lab(&self) -> Option<&Expected> {
-        self.expect.lab.as_ref().or(self.expect.docker.as_ref())
     }
 
     /// Why this form does not exist.
@@ -149,6 +147,7 @@ impl Workload {
         match form {
             Form::Docker => self.docker.skip.as_deref(),
             Form::Plain => self.plain.skip.as_deref(),
+            Form::Lab => self.docker.skip.is_none().then_some("as in docker"),
         }
     }
 

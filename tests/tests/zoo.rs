@@ -60,7 +60,7 @@ fn answer(workload: &Workload, form: Form, host: &Host, output: &Path) -> Result
     argv.extend(["tighten", "--json", "-o"].map(str::to_owned));
     argv.extend([output.to_string_lossy().into_owned(), "--".to_owned()]);
     let (stdout, stderr) = match form {
-        Form::Docker => {
+        Form::Docker | Form::Lab => {
             argv.extend(privileged_docker_argv(workload, host));
             let done = Command::new(&argv[0]).args(&argv[1..]).output()?;
             (done.stdout, String::from_utf8_lossy(&done.stderr).into_owned())

@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 use e2e::{
+    Form,
     lab::{Cell, Engine, Findings},
     workloads,
 };
@@ -194,7 +195,7 @@ fn read(path: &Path) -> Result<Findings> {
 fn groups(arguments: &Arguments, plan: &Plan, station: &Station) -> Result<Vec<String>> {
     let all: Vec<String> = workloads()?
         .into_iter()
-        .filter(|workload| workload.expected_in_lab().is_some())
+        .filter(|workload| workload.expected(Form::Lab).is_some())
         .map(|workload| workload.name)
         .collect();
     let mut groups = Vec::new();
