@@ -21,7 +21,7 @@ use e2e::{
 use serde::Deserialize;
 
 use crate::{
-    vm::{Cgroup, Kernel, Lab, Outcome, Shape},
+    vm::{Cgroup, Kernel, Lab, Outcome, Root, Shape},
     workspace,
 };
 
@@ -75,6 +75,8 @@ pub(crate) struct Plan {
 #[serde(deny_unknown_fields)]
 struct Station {
     kernel: String,
+    /// The release of Debian that the engines are of.
+    suite: String,
     #[serde(default)]
     cgroup: Cgroup,
     /// CI boots it.
@@ -89,6 +91,7 @@ struct Station {
 #[serde(deny_unknown_fields)]
 struct Exception {
     kernel: Option<String>,
+    suite: Option<String>,
     cgroup: Option<Cgroup>,
     engine: Option<String>,
     workload: Option<String>,
@@ -112,6 +115,7 @@ impl Plan {
     fn excuse(&self, station: &Station, cell: &Cell) -> Option<&str> {
         let fits = |exception: &&Exception| {
             exception.kernel.as_ref().is_none_or(|kernel| *kernel == station.kernel)
+                && exception.suite.as_ref().is_none_or(|suite| *suite == station.suite)
                 && exception.cgroup.is_none_or(|cgroup| cgroup == station.cgroup)
                 && exception.engine.as_ref().is_none_or(|engine| *engine == cell.engine.to_string())
                 && exception.workload.as_ref().is_none_or(|workload| *workload == cell.workload)
@@ -129,20 +133,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         .filter(|station| !arguments.ci || station.ci)
         .collect();
     ensure!(!stations.is_empty(), "{PLAN} has no such machine");
-    let names: Vec<String> = stations.iter().map(|station| station.kernel.clone()).collect();
-    let (lab, kernels) = Lab::ready(&names)?;
+    let (lab, parts) =
+        Lab::ready(stations.iter().map(|station| (station.kernel.as_str(), station.suite.as_str())))?;
     let begin = Instant::now();
     fs::create_dir_all(&arguments.output).with_context(|| format!("make {}", arguments.output.display()))?;
-    let queue = Mutex::new(stations.into_iter().zip(&kernels).enumerate());
+    let queue = Mutex::new(stations.into_iter().zip(&parts).enumerate());
     let results = Mutex::new(BTreeMap::new());
     thread::scope(|scope| {
         for _ in 0..arguments.jobs.max(1) {
             scope.spawn(|| {
                 // A poisoned lock means that another visit panicked, which the scope passes on.
-                while let Some((index, (station, kernel))) =
+                while let Some((index, (station, parts))) =
                     queue.lock().ok().and_then(|mut queue| queue.next())
                 {
-                    let visit = visit(arguments, &plan, &lab, station, kernel);
+                    let visit = visit(arguments, &plan, &lab, station, parts);
                     if let Ok(mut results) = results.lock() {
                         results.insert(index, visit);
                     }
@@ -162,9 +166,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Boots a machine and has it make its part of the table. One that died is given another try.
-fn visit(arguments: &Arguments, plan: &Plan, lab: &Lab, station: &Station, kernel: &Kernel) -> Result<Visit> {
+fn visit(
+    arguments: &Arguments,
+    plan: &Plan,
+    lab: &Lab,
+    station: &Station,
+    parts: &(Kernel, Root),
+) -> Result<Visit> {
     let groups = groups(arguments, plan, station)?;
-    let name = format!("{}-{}", station.kernel, station.cgroup.name());
+    let name = format!("{}-{}-{}", station.kernel, station.suite, station.cgroup.name());
     let output = std::path::absolute(arguments.output.join(&name))?;
     let script = format!(
         ". /unpriv/engines.sh\nexport UNPRIV_WORKLOADS=/unpriv/workloads\n\
@@ -175,7 +185,7 @@ fn visit(arguments: &Arguments, plan: &Plan, lab: &Lab, station: &Station, kerne
     let shape = Shape { cgroup: station.cgroup, processors: 1, timeout: LIMIT, ..Shape::default() };
     for attempt in 1.. {
         drop(fs::remove_dir_all(&output));
-        match lab.run(kernel, shape, &script, &output)? {
+        match lab.run(parts, shape, &script, &output)? {
             Outcome::Exit(0) => break,
             Outcome::Died(words) if attempt == 1 => {
                 eprintln!("lab: the machine with Linux {name} died, trying once more:\n{words}");

@@ -13,13 +13,17 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 use serde::Deserialize;
 use unpriv::shell::shell_quote;
 
-pub(crate) use self::{kernel::Kernel, machine::Outcome};
-use self::{machine::Machine, packages::Host, payload::Payload, root::Root};
+pub(crate) use self::{
+    kernel::Kernel,
+    machine::Outcome,
+    root::{Root, SUITES},
+};
+use self::{machine::Machine, packages::Host, payload::Payload};
 
 /// Run a command in a virtual machine with a Debian kernel, docker, podman, runc, crun and `AppArmor`
 ///
@@ -32,6 +36,9 @@ pub(crate) struct Arguments {
     /// Its kernel: a series that Debian has, or `newest`
     #[arg(short, long, default_value = "6.12", value_parser = Kernel::names())]
     kernel: String,
+    /// The release of Debian that it runs, with its engines
+    #[arg(short, long, default_value = "bookworm", value_parser = SUITES)]
+    suite: String,
     /// Start dockerd first
     #[arg(short, long)]
     engines: bool,
@@ -102,7 +109,7 @@ impl Cgroup {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let host = Host::ready()?;
     let kernel = Kernel::fetch(&host, &arguments.kernel)?;
-    let root = Root::fetch(&host, &kernel)?;
+    let root = Root::fetch(&host, &kernel, &arguments.suite)?;
     let mut payload = Payload::build()?;
     if arguments.fetch {
         return Ok(ExitCode::SUCCESS);
@@ -138,23 +145,33 @@ impl Outcome {
 /// What a machine needs, fetched or built, for callers that run many.
 pub(crate) struct Lab {
     host: Host,
-    root: Root,
     payload: Payload,
 }
 
 impl Lab {
-    /// Fetches and builds everything for these kernels.
-    pub(crate) fn ready(kernels: &[String]) -> Result<(Self, Vec<Kernel>)> {
+    /// Fetches and builds everything for machines with these kernels and releases of Debian.
+    pub(crate) fn ready<'a>(
+        machines: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<(Self, Vec<(Kernel, Root)>)> {
         let host = Host::ready()?;
-        let kernels: Vec<Kernel> =
-            kernels.iter().map(|name| Kernel::fetch(&host, name)).collect::<Result<_>>()?;
-        let root = Root::fetch(&host, kernels.first().context("no kernel was named")?)?;
-        Ok((Self { host, root, payload: Payload::build()? }, kernels))
+        let parts = machines.into_iter().map(|(kernel, suite)| {
+            let kernel = Kernel::fetch(&host, kernel)?;
+            let root = Root::fetch(&host, &kernel, suite)?;
+            Ok((kernel, root))
+        });
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        Ok((Self { host, payload: Payload::build()? }, parts))
     }
 
     /// Runs a script with the engines started; its files go to `output`.
-    pub(crate) fn run(&self, kernel: &Kernel, shape: Shape, script: &str, output: &Path) -> Result<Outcome> {
-        let machine = Machine { host: &self.host, kernel, root: self.root.disk(), shape, writable: false };
+    pub(crate) fn run(
+        &self,
+        (kernel, root): &(Kernel, Root),
+        shape: Shape,
+        script: &str,
+        output: &Path,
+    ) -> Result<Outcome> {
+        let machine = Machine { host: &self.host, kernel, root: root.disk(), shape, writable: false };
         machine.run(&self.payload, script, Some(output))
     }
 }

@@ -22,8 +22,8 @@ use crate::{
     workspace,
 };
 
-/// Debian 12: what the test image is made of, too.
-const SUITE: &str = "bookworm";
+/// Releases of Debian that the machines, and the test image in them, may be made of.
+pub(crate) const SUITES: [&str; 2] = ["bookworm", "trixie"];
 /// Engines and tools, beside what the workloads call.
 const PACKAGES: &str = "docker.io runc crun podman netavark aardvark-dns uidmap slirp4netns apparmor bpftool kmod \
     ca-certificates dmsetup cryptsetup-bin";
@@ -41,17 +41,17 @@ pub(crate) struct Root(PathBuf);
 
 impl Root {
     /// From the cache, else built; `kernel` boots it once, for the engines to take the test image.
-    pub(crate) fn fetch(host: &Host, kernel: &Kernel) -> Result<Self> {
+    pub(crate) fn fetch(host: &Host, kernel: &Kernel, suite: &str) -> Result<Self> {
         let image_script = workspace().join("tests/image.sh");
-        let recipe = recipe(&[&image_script, &workspace().join("tests/fixture.sh")])?;
-        let path = host.cached(format!("root-{recipe}.ext4"));
+        let recipe = recipe(suite, &[&image_script, &workspace().join("tests/fixture.sh")])?;
+        let path = host.cached(format!("root-{suite}-{recipe}.ext4"));
         if path.exists() {
             return Ok(Self(path));
         }
         let begin = Instant::now();
-        let image = output(Command::new(&image_script).arg(SUITE))?;
+        let image = output(Command::new(&image_script).arg(suite))?;
         let part = host.cached("root.part");
-        build(Path::new(image.trim()), &part)?;
+        build(Path::new(image.trim()), suite, &part)?;
         let mut payload = Payload::empty()?;
         payload.add_as(Path::new(image.trim()), "image.tar")?;
         eprintln!("vm: giving the engines their test image (boots once)");
@@ -61,7 +61,7 @@ impl Root {
             Outcome::Exit(0) => {}
             other => bail!("the engines did not take the test image: {other:?}"),
         }
-        forget_others(host, "root-")?;
+        forget_others(host, &format!("root-{suite}-"))?;
         fs::rename(&part, &path).with_context(|| format!("make {}", path.display()))?;
         eprintln!("vm: the root disk is ready ({} s)", begin.elapsed().as_secs());
         Ok(Self(path))
@@ -73,9 +73,9 @@ impl Root {
 }
 
 /// What the disk is made by; another recipe makes another one.
-fn recipe(files: &[&Path]) -> Result<String> {
+fn recipe(suite: &str, files: &[&Path]) -> Result<String> {
     let mut hash = Sha256::new();
-    for text in [SUITE, PACKAGES, ENGINES, BAKE, CONTAINERS_CONF] {
+    for text in [suite, PACKAGES, ENGINES, BAKE, CONTAINERS_CONF] {
         hash.update(text);
     }
     for file in files {
@@ -96,8 +96,8 @@ fn forget_others(host: &Host, prefix: &str) -> Result<()> {
 }
 
 /// The test image's root directory, with the engines installed into it.
-fn build(image: &Path, disk_image: &Path) -> Result<()> {
-    eprintln!("vm: installing the engines into a root directory (about a minute)");
+fn build(image: &Path, suite: &str, disk_image: &Path) -> Result<()> {
+    eprintln!("vm: installing {suite}'s engines into a root directory (about a minute)");
     let root = tempfile::tempdir().context("make a temporary directory")?;
     let path = root.path().to_string_lossy().into_owned();
     // In memory: dpkg syncs after every file.
