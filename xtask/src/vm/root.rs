@@ -24,9 +24,9 @@ use crate::{
 
 /// Releases of Debian that the machines, and the test image in them, may be made of.
 pub(crate) const SUITES: [&str; 2] = ["bookworm", "trixie"];
-/// Engines and tools, beside what the workloads call.
+/// Engines and tools, beside what the workloads call. systemd is there for containers that mount this /usr.
 const PACKAGES: &str = "docker.io runc crun podman netavark aardvark-dns uidmap slirp4netns apparmor bpftool kmod \
-    ca-certificates dmsetup cryptsetup-bin";
+    ca-certificates dmsetup cryptsetup-bin systemd";
 /// Virtual size in MiB: what a machine can write is what is left of it.
 const SIZE: u64 = 8192;
 const ENGINES: &str = include_str!("engines.sh");
