@@ -99,7 +99,7 @@ impl Probe {
             .override_global("LEAST_ADDRESS", &direct::least_address(), true)
             .override_global("AYA_LOG_LEVEL", &level, true)
             .load(OBJECT)
-            .map_err(|error| refused(&error.into(), "create the recorder's maps"))?;
+            .map_err(no_maps)?;
         fill_arguments(&mut ebpf)?;
         let own = storage::pidfd(std::process::id()).context("cannot open a pidfd (Linux 5.3 or newer)")?;
         let log = kernel_log::listen(&mut ebpf)?;
@@ -187,6 +187,23 @@ impl Probe {
             Some(Map::Unsupported(map)) => Ok(map),
             _ => bail!("the object has no task storage"),
         }
+    }
+}
+
+/// Why the maps were refused. Task storage came with Linux 5.11, for tracing programs with 5.13: its type is what
+/// older kernels do not know (`find_and_alloc_map`, kernel/bpf/syscall.c).
+fn no_maps(error: aya::EbpfError) -> anyhow::Error {
+    use aya::{EbpfError, maps::MapError};
+    match error {
+        EbpfError::MapError(MapError::CreateError { name, io_error })
+            if name == "TASKS" && io_error.raw_os_error() == Some(libc::EINVAL) =>
+        {
+            anyhow!(
+                "this kernel has no task storage, where the programs keep who belongs to the workload: use Linux \
+                 5.13 or newer"
+            )
+        }
+        error => refused(&error.into(), "create the recorder's maps"),
     }
 }
 
