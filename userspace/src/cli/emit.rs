@@ -9,11 +9,11 @@ use super::exit::Exit;
 use crate::{
     document,
     emit::{
-        docker::{DockerTarget, rewrite},
+        container::{EngineTarget, rewrite},
         seccomp::{self, RuntimeNeeds},
     },
     shell::shell_quote,
-    workload::docker_cli::DockerRun,
+    workload::run_line::RunLine,
 };
 
 /// Write a profile in the form that an engine reads
@@ -52,8 +52,8 @@ pub(super) fn emit(arguments: &Arguments) -> Result<ExitCode> {
     let bytes = match arguments.target {
         Target::Docker => {
             // The newest engine that is known: it has a name for every capability.
-            let target = DockerTarget::new("29.0.0", BTreeSet::new(), &arguments.seccomp);
-            let bare = DockerRun::parse(&["docker", "run", "IMAGE"].map(str::to_owned))?;
+            let target = EngineTarget::new("29.0.0", BTreeSet::new(), &arguments.seccomp);
+            let bare = RunLine::parse(&["docker", "run", "IMAGE"].map(str::to_owned))?;
             let rewritten = rewrite(&bare, &profile, &target);
             for warning in &rewritten.warnings {
                 say!("{warning}");

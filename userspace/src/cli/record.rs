@@ -38,7 +38,7 @@ pub(super) fn record(arguments: &Arguments) -> Result<ExitCode> {
     let options = Options {
         hooks: Hooks {
             // What an engine masks or mounts read-only is seen by the same hook.
-            failures: arguments.failures || matches!(workload, Workload::Docker(..)),
+            failures: arguments.failures || matches!(workload, Workload::Container(..)),
             verbose: arguments.verbose,
         },
         // Standard output is the trace's when it has no file.

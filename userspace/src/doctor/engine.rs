@@ -6,8 +6,8 @@ use crate::{
     emit::seccomp::RuntimeNeeds,
     shell::printable,
     workload::{
-        docker::{Docker, DockerError},
-        docker_answers::{Info, runtime_version},
+        answers::{Info, runtime_version},
+        client::{Client, EngineError},
     },
 };
 
@@ -15,7 +15,7 @@ use crate::{
 const RECENT: [Capability; 3] = [Capability::PERFMON, Capability::BPF, Capability::CHECKPOINT_RESTORE];
 
 pub(super) fn checks() -> Vec<Check> {
-    let docker = Docker::local();
+    let docker = Client::local();
     let client = match docker.client_version() {
         Ok(version) => Check::ok("docker client", printable(&version)),
         Err(error) => {
@@ -30,7 +30,7 @@ pub(super) fn checks() -> Vec<Check> {
         Ok(info) => info,
         Err(error) => {
             let advice = match error {
-                DockerError::Permission(_) => "run as root, or join the group of the daemon's socket",
+                EngineError::Permission(_) => "run as root, or join the group of the daemon's socket",
                 _ => "start it (`systemctl start docker`) to record containers; commands need none",
             };
             return vec![client, Check::warning("docker daemon", error.to_string(), advice)];
@@ -73,7 +73,7 @@ fn security(info: &Info) -> Check {
     Check::ok("docker security", format!("{found}; {} restricts containers", modules.join(" and ")))
 }
 
-fn capabilities(docker: &Docker) -> Check {
+fn capabilities(docker: &Client) -> Check {
     const NAME: &str = "docker --cap-add";
     let mut unknown = Vec::new();
     for capability in RECENT {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{capability::Capability, workload::docker_cli::DockerRun};
+use crate::{capability::Capability, workload::run_line::RunLine};
 
 /// What docker gives to a container that asks for nothing (moby `oci/caps/defaults.go`).
 const DOCKER_DEFAULT: [Capability; 14] = [
@@ -81,7 +81,7 @@ impl Before {
 
     /// A `docker run` line.
     #[must_use]
-    pub fn docker(run: &DockerRun, host: &Host) -> Self {
+    pub fn container(run: &RunLine, host: &Host) -> Self {
         let security: Vec<(&str, &str)> = run
             .values("security-opt")
             .map(|value| value.split_once('=').or_else(|| value.split_once(':')).unwrap_or((value, "")))
@@ -120,7 +120,7 @@ impl Before {
 }
 
 /// moby `oci/caps/utils.go` `TweakCapabilities`.
-fn capabilities(run: &DockerRun, host: &Host) -> BTreeSet<Capability> {
+fn capabilities(run: &RunLine, host: &Host) -> BTreeSet<Capability> {
     let is_all = |name: &str| name.eq_ignore_ascii_case("all");
     let named = |option: &str| -> BTreeSet<Capability> {
         run.values(option).filter_map(|name| name.parse().ok()).collect()
@@ -137,7 +137,7 @@ fn capabilities(run: &DockerRun, host: &Host) -> BTreeSet<Capability> {
     }
 }
 
-fn devices(run: &DockerRun) -> Devices {
+fn devices(run: &RunLine) -> Devices {
     let rules: Vec<&str> = run.values("device-cgroup-rule").collect();
     if run.is_privileged() || rules.iter().any(|rule| rule.trim_start().starts_with('a')) {
         return Devices::Every;
@@ -155,7 +155,7 @@ mod tests {
             capabilities: Capability::all().collect(),
             security_modules: ["apparmor", "selinux"].map(str::to_owned).into(),
         };
-        Before::docker(&DockerRun::parse(&words).unwrap(), &host)
+        Before::container(&RunLine::parse(&words).unwrap(), &host)
     }
 
     #[test]

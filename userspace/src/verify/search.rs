@@ -92,7 +92,7 @@ impl Verifier<'_> {
 
     /// Whether the user's own line leaves the engine's masked paths bare.
     fn unmasked_before(&self) -> bool {
-        let Workload::Docker(run, _) = self.workload else { return false };
+        let Workload::Container(run, _) = self.workload else { return false };
         run.is_privileged()
             || run
                 .values("security-opt")
@@ -104,9 +104,9 @@ impl Verifier<'_> {
         let own = Capability::in_bounding_set();
         match self.workload {
             Workload::Process(_) => own,
-            Workload::Docker(run, _) => {
+            Workload::Container(run, _) => {
                 let host = crate::report::Host { capabilities: own, security_modules: BTreeSet::new() };
-                crate::report::Before::docker(run, &host).capabilities
+                crate::report::Before::container(run, &host).capabilities
             }
         }
     }

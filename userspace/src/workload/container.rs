@@ -11,17 +11,17 @@ use anyhow::{Context as _, Result};
 use tokio::{process::Command, time::timeout};
 
 use super::{
+    answers::{GraphDriver, Info, runtime_version},
+    client::{Client, EngineError},
     device_nodes::device_nodes,
-    docker::{Docker, DockerError},
-    docker_answers::{GraphDriver, Info, runtime_version},
-    docker_cli::DockerRun,
     files::{self, Files},
     interrupts::{Interrupted, Interrupts},
     record::{Options, Recorded, Recorder, Streams, connect, end, outcome},
+    run_line::RunLine,
 };
 use crate::{
     capability::Capability,
-    emit::docker::DockerTarget,
+    emit::container::EngineTarget,
     profile::{Device, Profile},
     trace::Engine,
 };
@@ -32,14 +32,14 @@ const CREATION: Duration = Duration::from_secs(2);
 /// The engine behind a user's line.
 #[derive(Debug)]
 pub struct Session {
-    docker: Docker,
+    docker: Client,
     /// What the daemon says of itself.
     pub info: Info,
 }
 
 /// A container that was made and is removed unless it is kept.
 struct Made<'a> {
-    docker: &'a Docker,
+    docker: &'a Client,
     id: String,
     keep: bool,
 }
@@ -62,15 +62,15 @@ impl Session {
     /// # Errors
     ///
     /// When there is no client or no daemon.
-    pub fn open(run: &DockerRun) -> Result<Self> {
-        let docker = Docker::of(run);
+    pub fn open(run: &RunLine) -> Result<Self> {
+        let docker = Client::of(run);
         let info = docker.info()?;
         Ok(Self { docker, info })
     }
 
     /// The user's client.
     #[must_use]
-    pub fn docker(&self) -> &Docker {
+    pub fn docker(&self) -> &Client {
         &self.docker
     }
 
@@ -85,8 +85,8 @@ impl Session {
     /// # Errors
     ///
     /// When the daemon does not answer.
-    pub fn target(&self, run: &DockerRun, profile: &Profile, seccomp: &str) -> Result<DockerTarget> {
-        let mut target = DockerTarget::new(&self.info.server_version, self.info.security_modules(), seccomp);
+    pub fn target(&self, run: &RunLine, profile: &Profile, seccomp: &str) -> Result<EngineTarget> {
+        let mut target = EngineTarget::new(&self.info.server_version, self.info.security_modules(), seccomp);
         target.nodes = device_nodes(run);
         if !run.mounts_dev() {
             target.families = families(&profile.devices);
@@ -109,7 +109,7 @@ impl Session {
     /// # Errors
     ///
     /// When nothing can be recorded on this host, or the daemon refuses.
-    pub async fn record(&self, run: &DockerRun, options: Options) -> Result<Recorded> {
+    pub async fn record(&self, run: &RunLine, options: Options) -> Result<Recorded> {
         // From here on a container may be left behind.
         let mut interrupts = Interrupts::watch()?;
         let made = self.make(run, &mut interrupts).await?;
@@ -134,15 +134,15 @@ impl Session {
 
     /// Makes the container. A client that is interrupted may or may not have made one, so it is kept out of
     /// the terminal's process group.
-    async fn make(&self, run: &DockerRun, interrupts: &mut Interrupts) -> Result<Made<'_>> {
-        let mut create = Command::from(Docker::create(run));
+    async fn make(&self, run: &RunLine, interrupts: &mut Interrupts) -> Result<Made<'_>> {
+        let mut create = Command::from(Client::create(run));
         let client = create
             .process_group(0)
             .spawn()
-            .map_err(|error| DockerError::Client { program: run.program.clone(), error })?;
+            .map_err(|error| EngineError::Client { program: run.program.clone(), error })?;
         let id = client.id();
         let mut output = pin!(client.wait_with_output());
-        let made = |output| Ok(Made { docker: &self.docker, id: Docker::created(&output)?, keep: false });
+        let made = |output| Ok(Made { docker: &self.docker, id: Client::created(&output)?, keep: false });
         tokio::select! {
             output = &mut output => return made(output.context("cannot wait for the docker client")?),
             _ = interrupts.next() => {}
@@ -160,7 +160,7 @@ impl Session {
 
     async fn record_made(
         &self,
-        run: &DockerRun,
+        run: &RunLine,
         id: &str,
         options: Options,
         interrupts: Interrupts,

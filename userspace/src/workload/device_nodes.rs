@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::docker_cli::{DockerRun, clean};
+use super::run_line::{RunLine, clean};
 use crate::trace::DeviceType;
 
 /// How far below a directory docker's walk is followed; `/dev` is never deeper.
@@ -30,7 +30,7 @@ pub type Nodes = BTreeMap<String, BTreeSet<Node>>;
 /// What is at the paths of the line's `--device` options. Only to be asked where the daemon is on this host;
 /// what is not there or cannot be read is left out.
 #[must_use]
-pub fn device_nodes(run: &DockerRun) -> Nodes {
+pub fn device_nodes(run: &RunLine) -> Nodes {
     let hosts = run.values("device").filter_map(|value| value.split(':').next());
     hosts
         .filter(|host| host.starts_with('/'))
@@ -87,7 +87,7 @@ mod tests {
             "--device=a=b",
             "i",
         ];
-        let nodes = device_nodes(&DockerRun::parse(&words.map(str::to_owned)).unwrap());
+        let nodes = device_nodes(&RunLine::parse(&words.map(str::to_owned)).unwrap());
         let null = Node { kind: DeviceType::Character, major: 1, minor: 3 };
         assert_eq!(nodes[link], BTreeSet::from([null]));
         assert!(nodes["/dev"].contains(&null) && nodes["/dev"].len() > 1);

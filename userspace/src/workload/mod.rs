@@ -1,20 +1,20 @@
 //! Who is recorded: a process tree, or a container engine's command line and the engine behind it.
 
+pub mod answers;
+pub mod client;
 pub mod container;
 pub mod device_nodes;
-pub mod docker;
-pub mod docker_answers;
-pub mod docker_cli;
-pub mod docker_options;
 mod files;
 mod interrupts;
 mod output;
 pub mod process;
 mod record;
+pub mod run_line;
+pub mod run_options;
 
 use anyhow::{Result, bail};
 
-use self::{container::Session, docker_cli::DockerRun};
+use self::{container::Session, run_line::RunLine};
 pub use self::{
     interrupts::Interrupted,
     output::{Output, Stream},
@@ -27,7 +27,7 @@ pub enum Workload {
     /// Any command.
     Process(Vec<String>),
     /// `docker run …`, and the engine that it names.
-    Docker(Box<DockerRun>, Box<Session>),
+    Container(Box<RunLine>, Box<Session>),
 }
 
 impl Workload {
@@ -37,13 +37,13 @@ impl Workload {
     ///
     /// When it is a `docker` line that is not understood, or no daemon answers.
     pub fn parse(command: &[String]) -> Result<Self> {
-        if !docker_cli::is_docker(command) {
+        if !run_line::is_docker(command) {
             refuse_other_engines(command)?;
             return Ok(Self::Process(command.to_vec()));
         }
-        let run = DockerRun::parse(command)?;
+        let run = RunLine::parse(command)?;
         let session = Session::open(&run)?;
-        Ok(Self::Docker(Box::new(run), Box::new(session)))
+        Ok(Self::Container(Box::new(run), Box::new(session)))
     }
 
     /// The command line.
@@ -51,7 +51,7 @@ impl Workload {
     pub fn command(&self) -> Vec<String> {
         match self {
             Self::Process(command) => command.clone(),
-            Self::Docker(run, _) => run.arguments(),
+            Self::Container(run, _) => run.arguments(),
         }
     }
 
@@ -63,7 +63,7 @@ impl Workload {
     pub async fn record(&self, options: Options) -> Result<Recorded> {
         match self {
             Self::Process(command) => process::record(command, None, options).await,
-            Self::Docker(run, session) => session.record(run, options).await,
+            Self::Container(run, session) => session.record(run, options).await,
         }
     }
 }

@@ -1,18 +1,18 @@
 //! Tests of the `docker run` parser.
 
 use super::*;
-use crate::workload::docker_options::{GLOBAL, RUN};
+use crate::workload::run_options::{GLOBAL, RUN};
 
 fn words(line: &str) -> Vec<String> {
     line.split(' ').map(str::to_owned).collect()
 }
 
-fn parse(line: &str) -> DockerRun {
-    DockerRun::parse(&words(line)).unwrap()
+fn parse(line: &str) -> RunLine {
+    RunLine::parse(&words(line)).unwrap()
 }
 
 fn error(line: &str) -> ParseError {
-    DockerRun::parse(&words(line)).unwrap_err()
+    RunLine::parse(&words(line)).unwrap_err()
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn what_cannot_be_understood_is_named() {
     assert_eq!(error("docker run --help"), ParseError::Help);
     assert_eq!(error("docker build ."), ParseError::NotRun("build .".to_owned()));
     assert_eq!(error("dockerd run i"), ParseError::NotDocker("dockerd".to_owned()));
-    assert_eq!(DockerRun::parse(&[]), Err(ParseError::NotDocker(String::new())));
+    assert_eq!(RunLine::parse(&[]), Err(ParseError::NotDocker(String::new())));
     assert_eq!(error("docker run i a\0b"), ParseError::Nul(3));
     assert!(!error("docker run --\u{1b}[2J i").to_string().contains('\u{1b}'));
 }
@@ -158,13 +158,13 @@ fn printing_a_parsed_line_gives_that_line() {
         for _ in 0..next(&mut state, 3) {
             line.push(values[next(&mut state, values.len())].to_owned());
         }
-        let run = DockerRun::parse(&line).unwrap();
+        let run = RunLine::parse(&line).unwrap();
         assert_eq!(run.image, "image");
         assert_eq!(run.arguments(), line);
-        assert_eq!(run.option_lines().concat(), docker_options::print(&run.options));
+        assert_eq!(run.option_lines().concat(), run_options::print(&run.options));
         let create = run.create_arguments();
         let created = create.iter().map(|word| if word == "create" { "run" } else { word.as_str() });
-        let again = DockerRun::parse(&created.map(str::to_owned).collect::<Vec<_>>()).unwrap();
+        let again = RunLine::parse(&created.map(str::to_owned).collect::<Vec<_>>()).unwrap();
         assert_eq!((again.image, again.command), (run.image, run.command));
     }
 }

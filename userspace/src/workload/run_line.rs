@@ -1,21 +1,21 @@
 //! The user's own `docker run` line: parsed, asked about, and printed again as it was.
 
-use super::docker_options::{self, DockerOption, ParseError};
+use super::run_options::{self, ParseError, RunOption};
 
 /// Options of `docker run` that `docker create` does not have.
 const RUN_ONLY: [&str; 3] = ["detach", "detach-keys", "sig-proxy"];
 
 /// `docker [GLOBAL OPTIONS] run [OPTIONS] IMAGE [COMMAND] [ARG...]`, every argument kept as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DockerRun {
+pub struct RunLine {
     /// `docker`, or a path to it.
     pub program: String,
     /// Options before the command, such as `-H` and `--context`.
-    pub global: Vec<DockerOption>,
+    pub global: Vec<RunOption>,
     /// `run` or `container run`.
     pub subcommand: Vec<String>,
     /// Options of the run.
-    pub options: Vec<DockerOption>,
+    pub options: Vec<RunOption>,
     /// `--` stands between the options and the image.
     pub options_ended: bool,
     /// Image reference.
@@ -30,7 +30,7 @@ pub fn is_docker(arguments: &[String]) -> bool {
     arguments.first().is_some_and(|program| program.rsplit('/').next() == Some("docker"))
 }
 
-impl DockerRun {
+impl RunLine {
     /// Reads an argument vector, the program first.
     ///
     /// # Errors
@@ -42,7 +42,7 @@ impl DockerRun {
         if let Some(index) = arguments.iter().position(|argument| argument.contains('\0')) {
             return Err(ParseError::Nul(index));
         }
-        let (global, used) = docker_options::parse(docker_options::GLOBAL, "docker", rest)?;
+        let (global, used) = run_options::parse(run_options::GLOBAL, "docker", rest)?;
         let rest = &rest[used..];
         let words = match rest {
             [run, ..] if run == "run" => 1,
@@ -50,7 +50,7 @@ impl DockerRun {
             _ => return Err(ParseError::NotRun(rest[..rest.len().min(2)].join(" "))),
         };
         let (subcommand, rest) = rest.split_at(words);
-        let (options, used) = docker_options::parse(docker_options::RUN, "docker run", rest)?;
+        let (options, used) = run_options::parse(run_options::RUN, "docker run", rest)?;
         if global
             .iter()
             .chain(&options)
@@ -78,7 +78,7 @@ impl DockerRun {
     pub fn arguments(&self) -> Vec<String> {
         let mut arguments = self.engine_command();
         arguments.extend(self.subcommand.iter().cloned());
-        arguments.extend(docker_options::print(&self.options));
+        arguments.extend(run_options::print(&self.options));
         arguments.extend(self.image_and_command());
         arguments
     }
@@ -87,14 +87,14 @@ impl DockerRun {
     #[must_use]
     pub fn engine_command(&self) -> Vec<String> {
         let mut arguments = vec![self.program.clone()];
-        arguments.extend(docker_options::print(&self.global));
+        arguments.extend(run_options::print(&self.global));
         arguments
     }
 
     /// The options as lines of one option each; short options of one argument stay together.
     #[must_use]
     pub fn option_lines(&self) -> Vec<Vec<String>> {
-        self.options.chunk_by(DockerOption::shares_argument_with).map(docker_options::print).collect()
+        self.options.chunk_by(RunOption::shares_argument_with).map(run_options::print).collect()
     }
 
     /// What follows the options: `--` if it was there, the image and the command.
@@ -117,7 +117,7 @@ impl DockerRun {
         arguments.extend(parents.iter().cloned());
         arguments.push("create".to_owned());
         let kept = self.options.iter().filter(|option| !RUN_ONLY.contains(&option.name));
-        arguments.extend(docker_options::print(kept));
+        arguments.extend(run_options::print(kept));
         arguments.extend(self.image_and_command());
         arguments
     }
@@ -152,7 +152,7 @@ impl DockerRun {
     /// Whether a boolean option is on: the last one counts.
     #[must_use]
     pub fn is_on(&self, name: &str) -> bool {
-        self.options.iter().rfind(|option| option.name == name).is_some_and(DockerOption::is_on)
+        self.options.iter().rfind(|option| option.name == name).is_some_and(RunOption::is_on)
     }
 
     /// `--privileged`.
@@ -266,5 +266,5 @@ pub fn clean(path: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "docker_cli_tests.rs"]
+#[path = "run_line_tests.rs"]
 mod tests;

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{docker_devices, docker_warning::Warning};
+use super::{container_devices, container_warning::Warning};
 use crate::{
     capability::Capability,
     profile::{Action, Profile},
     trace::is_below,
     workload::{
         device_nodes::Nodes,
-        docker_cli::{DockerRun, clean},
-        docker_options::DockerOption,
+        run_line::{RunLine, clean},
+        run_options::RunOption,
     },
 };
 
@@ -19,7 +19,7 @@ const DENIED_BY_APPARMOR: [&str; 3] = ["mount", "move_mount", "pivot_root"];
 
 /// What the engine that will run the line knows and does.
 #[derive(Clone, Debug)]
-pub struct DockerTarget {
+pub struct EngineTarget {
     /// Version of the daemon, such as `20.10.24+dfsg1`.
     pub version: String,
     /// Linux security modules that it applies, such as `apparmor`.
@@ -40,12 +40,12 @@ pub struct DockerTarget {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewritten {
     /// The line.
-    pub run: DockerRun,
+    pub run: RunLine,
     /// What to know about it.
     pub warnings: BTreeSet<Warning>,
 }
 
-impl DockerTarget {
+impl EngineTarget {
     /// An engine of that version. Before docker 23 there are builds without names for the capabilities of
     /// Linux 5.8 and 5.9 (Debian's 20.10 is one), so none of them is trusted to have them.
     #[must_use]
@@ -78,7 +78,7 @@ impl Rewritten {
 /// The same line without `--privileged` and the other widening options, with the profile's grants where the
 /// first of those stood. All else stays as it was, in its order.
 #[must_use]
-pub fn rewrite(run: &DockerRun, profile: &Profile, target: &DockerTarget) -> Rewritten {
+pub fn rewrite(run: &RunLine, profile: &Profile, target: &EngineTarget) -> Rewritten {
     let mut warnings = BTreeSet::new();
     let mut covered = BTreeSet::new();
     let mut options = Vec::new();
@@ -87,7 +87,7 @@ pub fn rewrite(run: &DockerRun, profile: &Profile, target: &DockerTarget) -> Rew
         if widens(option) {
             place.get_or_insert(options.len());
         } else if option.name == "device" {
-            options.extend(docker_devices::keep(
+            options.extend(container_devices::keep(
                 option,
                 &profile.devices,
                 &target.nodes,
@@ -99,13 +99,11 @@ pub fn rewrite(run: &DockerRun, profile: &Profile, target: &DockerTarget) -> Rew
         }
     }
 
-    let mut grants = vec![DockerOption::attached("cap-drop", "ALL".to_owned())];
+    let mut grants = vec![RunOption::attached("cap-drop", "ALL".to_owned())];
     let capabilities = capabilities(profile, target, &mut warnings);
-    grants.extend(
-        capabilities.iter().map(|one| DockerOption::attached("cap-add", one.short_name().to_owned())),
-    );
+    grants.extend(capabilities.iter().map(|one| RunOption::attached("cap-add", one.short_name().to_owned())));
     let missing = profile.devices.iter().filter(|device| !covered.contains(device));
-    let (rules, mut nodes) = docker_devices::grant(missing, &target.families, &mut warnings);
+    let (rules, mut nodes) = container_devices::grant(missing, &target.families, &mut warnings);
     nodes.retain(|node| !options.iter().any(|kept| kept.name == node.name && kept.value == node.value));
     grants.extend(rules);
     let mut security = vec![format!("seccomp={}", target.seccomp)];
@@ -118,7 +116,7 @@ pub fn rewrite(run: &DockerRun, profile: &Profile, target: &DockerTarget) -> Rew
         warnings.insert(Warning::AppArmorOff(reason));
         security.push("apparmor=unconfined".to_owned());
     }
-    grants.extend(security.into_iter().map(|value| DockerOption::separate("security-opt", value)));
+    grants.extend(security.into_iter().map(|value| RunOption::separate("security-opt", value)));
     // Last, because a line that is rewritten again keeps its devices and mounts where they stand.
     grants.extend(nodes);
     grants.extend(binds);
@@ -132,12 +130,12 @@ pub fn rewrite(run: &DockerRun, profile: &Profile, target: &DockerTarget) -> Rew
     }
     let place = place.unwrap_or_default();
     options.splice(place..place, grants);
-    Rewritten { run: DockerRun { options, ..run.clone() }, warnings }
+    Rewritten { run: RunLine { options, ..run.clone() }, warnings }
 }
 
 /// Whether this option gives a privilege that the profile decides about. A user's own `AppArmor` profile,
 /// `SELinux` label type and `no-new-privileges` are narrower than the default, and `--privileged` keeps them.
-fn widens(option: &DockerOption) -> bool {
+fn widens(option: &RunOption) -> bool {
     match option.name {
         "privileged" | "cap-add" | "cap-drop" | "device-cgroup-rule" => true,
         "security-opt" => matches!(
@@ -155,13 +153,13 @@ fn security_option(value: &str) -> (&str, &str) {
     value.split_once('=').or_else(|| value.split_once(':')).unwrap_or((value, ""))
 }
 
-fn security_key(option: &DockerOption) -> Option<&str> {
+fn security_key(option: &RunOption) -> Option<&str> {
     (option.name == "security-opt").then(|| security_option(&option.value).0)
 }
 
 fn capabilities(
     profile: &Profile,
-    target: &DockerTarget,
+    target: &EngineTarget,
     warnings: &mut BTreeSet<Warning>,
 ) -> BTreeSet<Capability> {
     let version = || target.version.clone();
@@ -184,12 +182,12 @@ fn capabilities(
 /// Options for the profile's kernel paths: security options, and bind mounts of single paths of sysfs, which
 /// docker mounts read-only itself.
 fn kernel_paths(
-    run: &DockerRun,
+    run: &RunLine,
     profile: &Profile,
-    target: &DockerTarget,
+    target: &EngineTarget,
     security: &mut Vec<String>,
     warnings: &mut BTreeSet<Warning>,
-) -> Vec<DockerOption> {
+) -> Vec<RunOption> {
     let user_binds = run.binds();
     let mut binds = Vec::new();
     let mut unconfined = profile.paths.unmask.iter().any(|path| masks(&target.version, path));
@@ -214,9 +212,9 @@ fn kernel_paths(
             warnings.insert(Warning::StaysReadOnly(path.clone()));
         } else if path.contains(':') {
             // As those of PCI devices do, where `--volume` takes the colon for its own.
-            binds.push(DockerOption::attached("mount", format!("type=bind,source={path},target={path}")));
+            binds.push(RunOption::attached("mount", format!("type=bind,source={path},target={path}")));
         } else {
-            binds.push(DockerOption::attached("volume", format!("{path}:{path}")));
+            binds.push(RunOption::attached("volume", format!("{path}:{path}")));
         }
     }
     if unconfined {
@@ -288,5 +286,5 @@ fn major(version: &str) -> Option<u32> {
 }
 
 #[cfg(test)]
-#[path = "docker_tests.rs"]
+#[path = "container_tests.rs"]
 mod tests;

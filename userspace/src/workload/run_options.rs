@@ -180,7 +180,7 @@ pub enum ParseError {
 
 /// One option, and how it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DockerOption {
+pub struct RunOption {
     /// Long name without dashes; a second name (`net`) is kept under the first (`network`).
     pub name: &'static str,
     /// Its value; `true` for a boolean option without one.
@@ -193,7 +193,7 @@ pub struct DockerOption {
     cluster: Option<usize>,
 }
 
-impl DockerOption {
+impl RunOption {
     /// `--name=value`, as this tool writes it.
     #[must_use]
     pub fn attached(name: &'static str, value: String) -> Self {
@@ -233,7 +233,7 @@ impl DockerOption {
 }
 
 /// The options as arguments again, exactly as they were written; what remains of a cluster stays together.
-pub(super) fn print<'a>(options: impl IntoIterator<Item = &'a DockerOption>) -> Vec<String> {
+pub(super) fn print<'a>(options: impl IntoIterator<Item = &'a RunOption>) -> Vec<String> {
     let mut arguments: Vec<String> = Vec::new();
     let mut open = None;
     for option in options {
@@ -256,7 +256,7 @@ pub(super) fn parse(
     table: &[Row],
     command: &'static str,
     arguments: &[String],
-) -> Result<(Vec<DockerOption>, usize), ParseError> {
+) -> Result<(Vec<RunOption>, usize), ParseError> {
     let mut options = Vec::new();
     let mut next = 0;
     while let Some(argument) = arguments.get(next) {
@@ -287,7 +287,7 @@ fn long(
     command: &'static str,
     argument: &str,
     following: Option<&String>,
-) -> Result<DockerOption, ParseError> {
+) -> Result<RunOption, ParseError> {
     let written = argument.strip_prefix("--").unwrap_or(argument);
     let (name, attached) = match written.split_once('=') {
         Some((name, value)) => (name, Some(value)),
@@ -303,7 +303,7 @@ fn long(
         None => (following.ok_or_else(|| ParseError::MissingValue(argument.to_owned()))?.clone(), true),
     };
     let name = ALIASES.iter().find(|alias| alias.0 == row_name).map_or(row_name, |alias| alias.1);
-    Ok(DockerOption { name, value, text: argument.to_owned(), separate, cluster: None })
+    Ok(RunOption { name, value, text: argument.to_owned(), separate, cluster: None })
 }
 
 /// Short options of one argument: each takes `=value`, or if it needs one the rest or the next argument.
@@ -313,7 +313,7 @@ fn cluster(
     argument: &str,
     following: Option<&String>,
     index: usize,
-    options: &mut Vec<DockerOption>,
+    options: &mut Vec<RunOption>,
 ) -> Result<(), ParseError> {
     let mut rest = &argument[1..];
     while let Some(letter) = rest.chars().next() {
@@ -332,7 +332,7 @@ fn cluster(
             }
         };
         rest = &rest[text.len()..];
-        options.push(DockerOption { name, value, text: text.to_owned(), separate, cluster: Some(index) });
+        options.push(RunOption { name, value, text: text.to_owned(), separate, cluster: Some(index) });
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::workload::docker_answers::read_runtime_version;
+use crate::workload::answers::read_runtime_version;
 
 /// `docker info` of Debian 12's docker 20.10, shortened.
 const INFO: &str = r#"{"ID":"x","KernelVersion":"6.18.44","CgroupDriver":"cgroupfs","CgroupVersion":"1",
@@ -22,7 +22,7 @@ fn info_is_read() {
     assert_eq!(info.runtime_program("shim"), None);
     assert_eq!(info.runtime_program("kata"), None);
     assert_eq!(info.runtime_program("none"), None);
-    assert!(matches!(read_info(b"nonsense"), Err(DockerError::Answer { action: "info", .. })));
+    assert!(matches!(read_info(b"nonsense"), Err(EngineError::Answer { action: "info", .. })));
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn errors_name_the_way_out() {
         text("Error response from daemon: No such image: a\u{1b}[2J:latest"),
         "`docker create` failed: Error response from daemon: No such image: a\\x1b[2J:latest"
     );
-    let docker = Docker { command: vec!["/nonexistent/docker".to_owned()] };
+    let docker = Client { command: vec!["/nonexistent/docker".to_owned()] };
     let error = docker.info().unwrap_err().to_string();
     assert!(error.contains("`/nonexistent/docker` cannot be run") && error.contains("install"), "{error}");
 }

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::docker_warning::Warning;
+use super::container_warning::Warning;
 use crate::{
     profile::Device,
     trace::Access,
     workload::{
         device_nodes::{Node, Nodes},
-        docker_cli::clean,
-        docker_options::DockerOption,
+        run_line::clean,
+        run_options::RunOption,
     },
 };
 
@@ -62,12 +62,12 @@ fn letters(access: Access) -> String {
 /// The user's own `--device`: with the access that is needed, or `None` when nothing of it is.
 /// The devices that it brings are added to `covered`.
 pub(super) fn keep<'a>(
-    option: &DockerOption,
+    option: &RunOption,
     devices: &'a BTreeSet<Device>,
     nodes: &Nodes,
     covered: &mut BTreeSet<&'a Device>,
     warnings: &mut BTreeSet<Warning>,
-) -> Option<DockerOption> {
+) -> Option<RunOption> {
     let Some(mapping) = Mapping::parse(&option.value) else {
         warnings.insert(Warning::UncheckedDevice(option.value.clone()));
         return Some(option.clone());
@@ -111,13 +111,13 @@ pub(super) fn grant<'a>(
     devices: impl Iterator<Item = &'a Device>,
     families: &BTreeMap<String, BTreeSet<String>>,
     warnings: &mut BTreeSet<Warning>,
-) -> (Vec<DockerOption>, Vec<DockerOption>) {
+) -> (Vec<RunOption>, Vec<RunOption>) {
     let (mut rules, mut nodes) = (Vec::new(), Vec::new());
     for device in devices {
         let access = letters(device.access);
         match device.path.as_deref().filter(|_| device.minor.is_some()) {
             Some(path) if path.starts_with('/') && !path.contains(':') => {
-                nodes.push(DockerOption::attached("device", format!("{path}:{access}")));
+                nodes.push(RunOption::attached("device", format!("{path}:{access}")));
                 continue;
             }
             Some(path) => {
@@ -126,10 +126,10 @@ pub(super) fn grant<'a>(
             None => {}
         }
         let members = families.get(&device.rule()).into_iter().flatten();
-        nodes.extend(members.map(|path| DockerOption::attached("device", format!("{path}:{access}"))));
+        nodes.extend(members.map(|path| RunOption::attached("device", format!("{path}:{access}"))));
         let minor = device.minor.map_or("*".to_owned(), |minor| minor.to_string());
         let rule = format!("{} {}:{minor} {access}", device.kind.letter(), device.major);
-        rules.push(DockerOption::attached("device-cgroup-rule", rule));
+        rules.push(RunOption::attached("device-cgroup-rule", rule));
     }
     (rules, nodes)
 }

@@ -8,8 +8,8 @@ use std::{
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
-    docker_answers::{Container, Info, null_is_empty, runtime_version},
-    docker_cli::DockerRun,
+    answers::{Container, Info, null_is_empty, runtime_version},
+    run_line::RunLine,
 };
 use crate::{capability::Capability, shell::printable, trace::Engine};
 
@@ -18,7 +18,7 @@ const NO_IMAGE: &str = "unpriv.invalid/none:0";
 
 /// What went wrong with the engine, and the way out.
 #[derive(Debug, thiserror::Error)]
-pub enum DockerError {
+pub enum EngineError {
     /// No such client program.
     #[error("`{}` cannot be run: {error} (install the docker client, or give its path)", printable(program))]
     Client {
@@ -56,14 +56,14 @@ pub enum DockerError {
 
 /// The user's docker client, with the options that choose the daemon.
 #[derive(Clone, Debug)]
-pub struct Docker {
+pub struct Client {
     command: Vec<String>,
 }
 
-impl Docker {
+impl Client {
     /// The client and daemon of the user's line.
     #[must_use]
-    pub fn of(run: &DockerRun) -> Self {
+    pub fn of(run: &RunLine) -> Self {
         Self { command: run.engine_command() }
     }
 
@@ -77,7 +77,7 @@ impl Docker {
     ///
     /// # Errors
     /// When there is no client.
-    pub fn client_version(&self) -> Result<String, DockerError> {
+    pub fn client_version(&self) -> Result<String, EngineError> {
         // It fails without a daemon, after it has said this.
         let output = self.output("version", &["--format", "{{.Client.Version}}"])?;
         let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -88,7 +88,7 @@ impl Docker {
     ///
     /// # Errors
     /// When there is no client, no daemon, or an answer that cannot be read.
-    pub fn info(&self) -> Result<Info, DockerError> {
+    pub fn info(&self) -> Result<Info, EngineError> {
         let output = self.output("info", &["--format", "{{json .}}"])?;
         let info =
             if output.status.success() { read_info(&output.stdout) } else { Err(refused("info", &output)) };
@@ -104,18 +104,18 @@ impl Docker {
     ///
     /// # Errors
     /// When there is no client or no daemon.
-    pub fn knows(&self, capability: Capability) -> Result<bool, DockerError> {
+    pub fn knows(&self, capability: Capability) -> Result<bool, EngineError> {
         let option = format!("--cap-add={}", capability.short_name());
         let output = self.output("create", &["--pull=never", &option, NO_IMAGE])?;
         match refused("create", &output) {
-            DockerError::Refused { message, .. } => Ok(!message.contains("unknown capability")),
+            EngineError::Refused { message, .. } => Ok(!message.contains("unknown capability")),
             error => Err(error),
         }
     }
 
     /// The command that makes the container of a line without starting it.
     #[must_use]
-    pub fn create(run: &DockerRun) -> Command {
+    pub fn create(run: &RunLine) -> Command {
         let mut command = command(&run.create_arguments());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -125,7 +125,7 @@ impl Docker {
     ///
     /// # Errors
     /// When the daemon refused, in its own words.
-    pub fn created(output: &Output) -> Result<String, DockerError> {
+    pub fn created(output: &Output) -> Result<String, EngineError> {
         if !output.status.success() {
             return Err(refused("create", output));
         }
@@ -135,13 +135,13 @@ impl Docker {
         if is_id(id) {
             Ok(id.to_owned())
         } else {
-            Err(DockerError::Answer { action: "create", detail: format!("`{id}` is no container ID") })
+            Err(EngineError::Answer { action: "create", detail: format!("`{id}` is no container ID") })
         }
     }
 
     /// The command that starts a made container, attached as the user's line asks. The caller connects it.
     #[must_use]
-    pub fn start(&self, run: &DockerRun, id: &str) -> Command {
+    pub fn start(&self, run: &RunLine, id: &str) -> Command {
         command(&run.start_arguments(id))
     }
 
@@ -149,7 +149,7 @@ impl Docker {
     ///
     /// # Errors
     /// When there is none of that name, or an answer that cannot be read.
-    pub fn inspect(&self, id: &str) -> Result<Container, DockerError> {
+    pub fn inspect(&self, id: &str) -> Result<Container, EngineError> {
         let output = self.ok("inspect", &["--type=container", "--format={{json .}}", "--", id])?;
         read("inspect", &output.stdout)
     }
@@ -158,7 +158,7 @@ impl Docker {
     ///
     /// # Errors
     /// When there is no such image, or an answer that cannot be read.
-    pub fn image_digest(&self, image: &str) -> Result<String, DockerError> {
+    pub fn image_digest(&self, image: &str) -> Result<String, EngineError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Image {
@@ -175,19 +175,19 @@ impl Docker {
     ///
     /// # Errors
     /// When there is none of that name, or an answer that is no number.
-    pub fn wait(&self, id: &str) -> Result<i32, DockerError> {
+    pub fn wait(&self, id: &str) -> Result<i32, EngineError> {
         let output = self.ok("wait", &["--", id])?;
         let status = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        status.parse().map_err(|_| DockerError::Answer { action: "wait", detail: status })
+        status.parse().map_err(|_| EngineError::Answer { action: "wait", detail: status })
     }
 
     /// Ends a container's processes at once. One that runs no more is no error.
     ///
     /// # Errors
     /// When there is no client or no daemon.
-    pub fn kill(&self, id: &str) -> Result<(), DockerError> {
+    pub fn kill(&self, id: &str) -> Result<(), EngineError> {
         match self.ok("kill", &["--", id]) {
-            Err(DockerError::Refused { .. }) => Ok(()),
+            Err(EngineError::Refused { .. }) => Ok(()),
             other => other.map(drop),
         }
     }
@@ -196,9 +196,9 @@ impl Docker {
     ///
     /// # Errors
     /// When the daemon refuses.
-    pub fn remove(&self, id: &str) -> Result<(), DockerError> {
+    pub fn remove(&self, id: &str) -> Result<(), EngineError> {
         match self.ok("rm", &["--force", "--volumes", "--", id]) {
-            Err(DockerError::Refused { message, .. }) if is_gone(&message) => Ok(()),
+            Err(EngineError::Refused { message, .. }) if is_gone(&message) => Ok(()),
             other => other.map(drop),
         }
     }
@@ -207,7 +207,7 @@ impl Docker {
     ///
     /// # Errors
     /// As [`Self::image_digest`].
-    pub fn engine(&self, info: &Info, container: &Container) -> Result<Engine, DockerError> {
+    pub fn engine(&self, info: &Info, container: &Container) -> Result<Engine, EngineError> {
         let runtime = match container.host_config.runtime.as_str() {
             "" => info.default_runtime.clone(),
             runtime => runtime.to_owned(),
@@ -222,12 +222,12 @@ impl Docker {
         })
     }
 
-    fn ok(&self, action: &'static str, arguments: &[&str]) -> Result<Output, DockerError> {
+    fn ok(&self, action: &'static str, arguments: &[&str]) -> Result<Output, EngineError> {
         let output = self.output(action, arguments)?;
         if output.status.success() { Ok(output) } else { Err(refused(action, &output)) }
     }
 
-    fn output(&self, action: &'static str, arguments: &[&str]) -> Result<Output, DockerError> {
+    fn output(&self, action: &'static str, arguments: &[&str]) -> Result<Output, EngineError> {
         let rest = [action].into_iter().chain(arguments.iter().copied()).map(str::to_owned);
         output(self.command.iter().cloned().chain(rest).collect())
     }
@@ -239,33 +239,33 @@ fn command(arguments: &[String]) -> Command {
     command
 }
 
-fn output(arguments: Vec<String>) -> Result<Output, DockerError> {
+fn output(arguments: Vec<String>) -> Result<Output, EngineError> {
     use std::os::unix::process::CommandExt as _;
     let mut command = command(&arguments);
     // Ctrl-C is for the workload and for us: a client that it ended would leave a container behind.
     command.process_group(0);
     let program = arguments.into_iter().next().unwrap_or_default();
-    command.stdin(Stdio::null()).output().map_err(|error| DockerError::Client { program, error })
+    command.stdin(Stdio::null()).output().map_err(|error| EngineError::Client { program, error })
 }
 
-fn refused(action: &'static str, output: &Output) -> DockerError {
+fn refused(action: &'static str, output: &Output) -> EngineError {
     classify(action, String::from_utf8_lossy(&output.stderr).trim().to_owned())
 }
 
 /// Tells apart what the user can do something about by the client's words: it has no exit status for them.
-fn classify(action: &'static str, message: String) -> DockerError {
+fn classify(action: &'static str, message: String) -> EngineError {
     let lower = message.to_ascii_lowercase();
     if lower.contains("permission denied while trying to connect")
         || lower.contains("connect: permission denied")
     {
-        DockerError::Permission(message)
+        EngineError::Permission(message)
     } else if lower.contains("cannot connect to the docker daemon")
         || lower.contains("error during connect")
         || lower.contains("failed to connect to the docker api")
     {
-        DockerError::Unreachable(message)
+        EngineError::Unreachable(message)
     } else {
-        DockerError::Refused { action, message }
+        EngineError::Refused { action, message }
     }
 }
 
@@ -278,14 +278,14 @@ fn is_id(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn read_info(bytes: &[u8]) -> Result<Info, DockerError> {
+fn read_info(bytes: &[u8]) -> Result<Info, EngineError> {
     read("info", bytes)
 }
 
-fn read<T: DeserializeOwned>(action: &'static str, bytes: &[u8]) -> Result<T, DockerError> {
-    serde_json::from_slice(bytes).map_err(|error| DockerError::Answer { action, detail: error.to_string() })
+fn read<T: DeserializeOwned>(action: &'static str, bytes: &[u8]) -> Result<T, EngineError> {
+    serde_json::from_slice(bytes).map_err(|error| EngineError::Answer { action, detail: error.to_string() })
 }
 
 #[cfg(test)]
-#[path = "docker_tests.rs"]
+#[path = "client_tests.rs"]
 mod tests;
