@@ -31,6 +31,7 @@ fn host() -> Host {
     Host {
         capabilities: Capability::all().collect(),
         security_modules: BTreeSet::from(["apparmor".to_owned()]),
+        default_capabilities: None,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     workload::{Options, Streams, Workload},
 };
 
-/// Record one run of a command: `docker run …`, or any program
+/// Record one run of a command: `docker run …`, `podman run …`, or any program
 ///
 /// The command runs as it is, with its own standard streams. Ctrl-C ends it; what was seen until then is
 /// written and marked incomplete.

@@ -30,7 +30,7 @@ const MAX_ROUNDS: u32 = 8;
 
 /// Record one run, keep only the privilege that it used, and prove it by running that
 ///
-/// COMMAND is `docker run …` with every privilege it needs, or any program. It is run as it is once, and then
+/// COMMAND is `docker run …` or `podman run …` with every privilege it needs, or any program. It is run as it is once, and then
 /// again with only what it used, until it behaves the same. It gets no input, and its containers are removed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -204,7 +204,11 @@ fn grants(workload: &Workload, proved: &Proved) -> (Before, Option<Before>) {
     match workload {
         Workload::Process(_) => (Before::command(capabilities), None),
         Workload::Container(run, session) => {
-            let host = Host { capabilities, security_modules: session.info.security_modules() };
+            let host = Host {
+                capabilities,
+                security_modules: session.info.security_modules(),
+                default_capabilities: session.info.default_capabilities.clone(),
+            };
             let after = proved.rewritten.as_ref().map(|rewritten| Before::container(&rewritten.run, &host));
             (Before::container(run, &host), after)
         }

@@ -8,6 +8,7 @@ use crate::{
     workload::{
         answers::{Info, runtime_version},
         client::{Client, EngineError},
+        engine::EngineKind,
     },
 };
 
@@ -15,7 +16,7 @@ use crate::{
 const RECENT: [Capability; 3] = [Capability::PERFMON, Capability::BPF, Capability::CHECKPOINT_RESTORE];
 
 pub(super) fn checks() -> Vec<Check> {
-    let docker = Client::local();
+    let docker = Client::local(EngineKind::Docker);
     let client = match docker.client_version() {
         Ok(version) => Check::ok("docker client", printable(&version)),
         Err(error) => {

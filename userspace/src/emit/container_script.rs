@@ -7,9 +7,7 @@ use crate::{shell::quote_word, workload::run_line::RunLine};
 #[must_use]
 pub fn run_script(run: &RunLine, seccomp: &str) -> Vec<u8> {
     let quoted = |words: &[String]| words.iter().map(|word| quote_word(word)).collect::<Vec<_>>().join(" ");
-    let mut command = run.engine_command();
-    command.extend(run.subcommand.iter().cloned());
-    let mut lines = vec![format!("exec {}", quoted(&command))];
+    let mut lines = vec![format!("exec {}", quoted(&run.beginning()))];
     let ours = format!("seccomp={seccomp}");
     let file = quote_word(seccomp.rsplit('/').next().unwrap_or(seccomp));
     for words in run.option_lines() {

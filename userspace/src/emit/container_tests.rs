@@ -41,7 +41,7 @@ fn fuse() -> Device {
 }
 
 fn target(version: &str) -> EngineTarget {
-    EngineTarget::new(version, BTreeSet::new(), "seccomp.json")
+    EngineTarget::new(EngineKind::Docker, version, BTreeSet::new(), "seccomp.json")
 }
 
 fn parse(line: &str) -> RunLine {
@@ -134,7 +134,7 @@ fn families_and_devices_without_a_node_are_rules() {
     assert_eq!(values("device"), ["/dev/sda:m"]);
     assert_eq!(
         run.warnings.into_iter().collect::<Vec<_>>(),
-        [Warning::DeviceWithoutNode("/dev/by-path/pci-0000:00".to_owned())]
+        [Warning::DeviceWithoutNode(EngineKind::Docker, "/dev/by-path/pci-0000:00".to_owned())]
     );
 }
 
@@ -166,7 +166,7 @@ fn the_users_own_devices_are_narrowed_or_dropped() {
 #[test]
 fn apparmor_is_off_only_where_docker_default_denies() {
     let apparmor = BTreeSet::from(["apparmor".to_owned()]);
-    let target = EngineTarget::new("28.2.2", apparmor, "s");
+    let target = EngineTarget::new(EngineKind::Docker, "28.2.2", apparmor, "s");
     let off = |profile: &Profile, line: &str| {
         let (line, warnings) = rewritten(line, profile, &target);
         assert_eq!(line.contains("apparmor=unconfined"), !warnings.is_empty());
@@ -205,14 +205,14 @@ fn kernel_paths_get_the_narrowest_option() {
         "docker run --cap-drop=ALL --security-opt seccomp=seccomp.json --security-opt writable-cgroups=true \
          --volume=/sys/kernel/mm/ksm/run:/sys/kernel/mm/ksm/run i"
     );
-    assert_eq!(warnings, [Warning::StaysReadOnly("/sys/class/net/eth0/mtu".to_owned())]);
+    assert_eq!(warnings, [Warning::StaysReadOnly(EngineKind::Docker, "/sys/class/net/eth0/mtu".to_owned())]);
     let (line, warnings) =
         rewritten("docker run --privileged --net=host -v /sys:/sys i", &profile, &target("20.10.0"));
     assert!(warnings.is_empty() && !line.contains("--volume") && !line.contains("systempaths"), "{line}");
     profile.paths.write.insert("/proc/sys/vm/swappiness".to_owned());
     let (line, warnings) = rewritten("docker run --privileged i", &profile, &target("20.10.0"));
     assert!(line.contains("--security-opt systempaths=unconfined") && !line.contains("cgroups"), "{line}");
-    assert!(warnings.contains(&Warning::StaysReadOnly("/sys/fs/cgroup/x".to_owned())));
+    assert!(warnings.contains(&Warning::StaysReadOnly(EngineKind::Docker, "/sys/fs/cgroup/x".to_owned())));
 }
 
 #[test]
@@ -250,7 +250,12 @@ fn what_is_mounted_besides_the_engine_takes_only_apparmor() {
     profile.paths.mounted.insert("/sys/kernel/tracing/tracing_on".to_owned());
     let plain = rewritten("docker run --privileged i", &profile, &target("28.2.2")).0;
     assert!(!plain.contains("systempaths") && !plain.contains("--volume"), "{plain}");
-    let apparmor = EngineTarget::new("28.2.2", BTreeSet::from(["apparmor".to_owned()]), "seccomp.json");
+    let apparmor = EngineTarget::new(
+        EngineKind::Docker,
+        "28.2.2",
+        BTreeSet::from(["apparmor".to_owned()]),
+        "seccomp.json",
+    );
     let (line, warnings) = rewritten("docker run --privileged i", &profile, &apparmor);
     assert!(line.contains("apparmor=unconfined") && warnings.len() == 1, "{line}");
 }
@@ -296,7 +301,12 @@ fn rewriting_twice_gives_the_same_line() {
     ];
     for profile in [profile(&[], &[]), full] {
         for version in ["20.10.24", "29.1.0"] {
-            let target = EngineTarget::new(version, BTreeSet::from(["apparmor".to_owned()]), "o/s.json");
+            let target = EngineTarget::new(
+                EngineKind::Docker,
+                version,
+                BTreeSet::from(["apparmor".to_owned()]),
+                "o/s.json",
+            );
             for chosen in 0..1_u32 << options.len() {
                 let used = (0..options.len()).filter(|index| chosen & 1 << index != 0);
                 let words: Vec<&str> = used.flat_map(|index| options[index].split(' ')).collect();
@@ -318,4 +328,74 @@ fn a_warning_shows_no_control_character() {
     for warning in warnings {
         assert!(!warning.to_string().contains('\u{1b}'));
     }
+}
+
+fn podman(version: &str) -> EngineTarget {
+    EngineTarget::new(EngineKind::Podman, version, BTreeSet::new(), "seccomp.json")
+}
+
+#[test]
+fn podman_unmasks_each_path_alone() {
+    let mut profile = profile(&[Capability::SYS_ADMIN], &[fuse()]);
+    profile.paths.unmask =
+        ["/proc/timer_list", "/proc/asound", "/proc/interrupts", "/sys/firmware"].map(str::to_owned).into();
+    profile.paths.write = [
+        "/proc/asound/card0/oss_mixer",
+        "/proc/sys/net/ipv4/ip_forward",
+        "/proc/sys/vm/swappiness",
+        "/sys/fs/cgroup",
+        "/sys/kernel/mm/ksm/run",
+    ]
+    .map(str::to_owned)
+    .into();
+    let line =
+        "podman run -d --privileged --cap-drop=MKNOD --security-opt unmask=ALL --security-opt mask=/proc/x i";
+    let (line, warnings) = rewritten(line, &profile, &podman("4.3.1"));
+    assert_eq!(
+        line,
+        "podman run -d --cap-drop=ALL --cap-add=SYS_ADMIN --security-opt seccomp=seccomp.json \
+         --security-opt unmask=/proc/asound --security-opt unmask=/proc/sys --security-opt unmask=/proc/timer_list \
+         --security-opt unmask=/sys/firmware --security-opt unmask=/sys/fs/cgroup --device=/dev/fuse:rw \
+         --volume=/sys/kernel/mm/ksm/run:/sys/kernel/mm/ksm/run --security-opt mask=/proc/x i"
+    );
+    assert!(warnings.is_empty());
+    assert_eq!(rewritten(&line, &profile, &podman("4.3.1")).0, line, "rewriting it again changes nothing");
+}
+
+#[test]
+fn podman_masks_other_paths_in_each_version() {
+    let unmasks = |version: &str, path: &str| {
+        let mut profile = profile(&[], &[]);
+        profile.paths.unmask.insert(path.to_owned());
+        rewritten("podman run --privileged i", &profile, &podman(version)).0.contains("unmask")
+    };
+    for (path, first) in [("/proc/interrupts", "5.5.0"), ("/sys/devices/virtual/powercap", "4.8.0")] {
+        assert!(!unmasks("4.3.1", path) && unmasks(first, path) && unmasks("5.8.0", path), "{path}");
+    }
+    assert!(unmasks("5.3.2", "/sys/dev/block") && !unmasks("5.4.0", "/sys/dev/block"));
+    assert!(unmasks("4.3.1", "/sys/fs/selinux") && !unmasks("5.8.0", "/proc/asound"));
+}
+
+#[test]
+fn podman_has_a_name_for_every_capability() {
+    let profile = profile(&[Capability::BPF, Capability::CHECKPOINT_RESTORE], &[]);
+    let (line, warnings) = rewritten("podman run --privileged i", &profile, &podman("4.3.1"));
+    assert!(line.contains("--cap-add=BPF --cap-add=CHECKPOINT_RESTORE") && warnings.is_empty(), "{line}");
+}
+
+#[test]
+fn a_list_of_devices_is_narrowed_one_by_one() {
+    let line = "podman run --device=/dev/kvm,/dev/fuse --privileged i";
+    let (line, warnings) = rewritten(line, &profile(&[], &[fuse()]), &podman("4.3.1"));
+    assert_eq!(line, "podman run --device=/dev/fuse:rw --cap-drop=ALL --security-opt seccomp=seccomp.json i");
+    assert_eq!(warnings, [Warning::UnusedDevice("/dev/kvm".to_owned())]);
+}
+
+/// podman `securityConfigureGenerator`: `--cap-add` is ambient for a user; `--privileged` is not.
+#[test]
+fn a_user_who_gets_more_than_with_privileged_is_warned_of() {
+    let profile = profile(&[Capability::NET_RAW], &[]);
+    let warned = |line: &str| !rewritten(line, &profile, &podman("5.0.0")).1.is_empty();
+    assert!(warned("podman run --privileged -u 1000 i"));
+    assert!(!warned("podman run --cap-add=NET_RAW -u 1000 i") && !warned("podman run --privileged i"));
 }

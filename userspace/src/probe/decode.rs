@@ -25,14 +25,12 @@ use crate::{
     syscalls::Abi,
     trace::{
         Access, Argument, CapabilityCheck, CapabilityRequest, CapabilitySetChange, Credential, DeviceAccess,
-        DeviceType, Failure, Loss, Namespace, Program, SyscallUse, Trace,
+        DeviceType, Failure, Loss, Namespace, Program, RUNTIME, SyscallUse, Trace,
     },
 };
 
 /// What evidence calls the programs beyond the ones that can be told apart.
 const OTHER_PROGRAMS: &str = "(other programs)";
-/// What evidence calls the OCI runtime or launcher.
-const RUNTIME: &str = "(container runtime)";
 
 macro_rules! plain {
     ($($wrapper:ident($inner:ty)),+ $(,)?) => {$(

@@ -268,7 +268,7 @@ impl Verifier<'_> {
     ///
     /// # Errors
     ///
-    /// When the daemon does not answer, or the file cannot be written.
+    /// When the engine does not answer, or the file cannot be written.
     pub fn rewritten(&self, profile: &Profile) -> Result<Option<Rewritten>> {
         let Workload::Container(run, session) = self.workload else { return Ok(None) };
         let (seccomp, _) = container_seccomp(session, run, profile)?;
@@ -335,12 +335,11 @@ pub fn container_seccomp(
     run: &RunLine,
     profile: &Profile,
 ) -> Result<(crate::profile::Seccomp, Option<Warning>)> {
-    let runtime = run.value("runtime").unwrap_or(&session.info.default_runtime);
-    let version = session.runtime_version(runtime);
+    let (runtime, version) = session.runtime(run);
     let no_new_privileges = run.values("security-opt").any(|value| {
         value == "no-new-privileges" || value == "no-new-privileges:true" || value == "no-new-privileges=true"
     });
-    let (mut needs, warning) = RuntimeNeeds::choose(runtime, version.as_deref(), no_new_privileges);
+    let (mut needs, warning) = RuntimeNeeds::choose(&runtime, version.as_deref(), no_new_privileges);
     needs.tolerated.extend(profile.runtime_syscalls.iter().cloned());
     let widened = seccomp::for_runtime(&profile.seccomp, &needs);
     seccomp::check(&widened)?;

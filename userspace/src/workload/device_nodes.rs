@@ -10,7 +10,7 @@ use std::{
 use super::run_line::{RunLine, clean};
 use crate::trace::DeviceType;
 
-/// How far below a directory docker's walk is followed; `/dev` is never deeper.
+/// How far below a directory the engine's walk is followed; `/dev` is never deeper.
 const DEPTH: usize = 8;
 
 /// A device by number.
@@ -31,7 +31,7 @@ pub type Nodes = BTreeMap<String, BTreeSet<Node>>;
 /// what is not there or cannot be read is left out.
 #[must_use]
 pub fn device_nodes(run: &RunLine) -> Nodes {
-    let hosts = run.values("device").filter_map(|value| value.split(':').next());
+    let hosts = run.elements("device").filter_map(|value| value.split(':').next());
     hosts
         .filter(|host| host.starts_with('/'))
         .map(|host| {
@@ -48,7 +48,7 @@ fn collect(path: &Path, metadata: &Metadata, depth: usize, nodes: &mut BTreeSet<
     nodes.extend(node(metadata));
     let Some(below) = depth.checked_sub(1).filter(|_| metadata.is_dir()) else { return };
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        // Of the entry itself: docker's walk follows no links below the directory.
+        // Of the entry itself: the engine's walk follows no links below the directory.
         if let Ok(metadata) = entry.metadata() {
             collect(&entry.path(), &metadata, below, nodes);
         }

@@ -1,13 +1,16 @@
-//! The user's own `docker run` line: parsed, asked about, and printed again as it was.
+//! The user's own `docker run` or `podman run` line: parsed, asked about, and printed again as it was.
 
-use super::run_options::{self, ParseError, RunOption};
-
-/// Options of `docker run` that `docker create` does not have.
-const RUN_ONLY: [&str; 3] = ["detach", "detach-keys", "sig-proxy"];
+use super::{
+    engine::EngineKind,
+    refusals,
+    run_options::{self, Known, ParseError, RunOption},
+};
 
 /// `docker [GLOBAL OPTIONS] run [OPTIONS] IMAGE [COMMAND] [ARG...]`, every argument kept as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunLine {
+    /// Whose line it is.
+    pub engine: EngineKind,
     /// `docker`, or a path to it.
     pub program: String,
     /// Options before the command, such as `-H` and `--context`.
@@ -24,33 +27,30 @@ pub struct RunLine {
     pub command: Vec<String>,
 }
 
-/// Whether this argument vector runs docker at all, by the name of its program.
-#[must_use]
-pub fn is_docker(arguments: &[String]) -> bool {
-    arguments.first().is_some_and(|program| program.rsplit('/').next() == Some("docker"))
-}
-
 impl RunLine {
     /// Reads an argument vector, the program first.
     ///
     /// # Errors
-    /// When it is not a `docker run` that this build understands to its end.
+    /// When it is not a `run` that this build understands to its end.
     pub fn parse(arguments: &[String]) -> Result<Self, ParseError> {
-        let Some((program, rest)) = arguments.split_first().filter(|_| is_docker(arguments)) else {
-            return Err(ParseError::NotDocker(arguments.first().cloned().unwrap_or_default()));
+        let engine = arguments.first().and_then(|program| EngineKind::of(program));
+        let (Some(engine), Some((program, rest))) = (engine, arguments.split_first()) else {
+            return Err(ParseError::NotEngine(arguments.first().cloned().unwrap_or_default()));
         };
         if let Some(index) = arguments.iter().position(|argument| argument.contains('\0')) {
             return Err(ParseError::Nul(index));
         }
-        let (global, used) = run_options::parse(run_options::GLOBAL, "docker", rest)?;
+        let known = Known { engine, command: engine.name(), tables: engine.global_options() };
+        let (global, used) = run_options::parse(&known, rest)?;
         let rest = &rest[used..];
         let words = match rest {
             [run, ..] if run == "run" => 1,
             [container, run, ..] if container == "container" && run == "run" => 2,
-            _ => return Err(ParseError::NotRun(rest[..rest.len().min(2)].join(" "))),
+            _ => return Err(ParseError::NotRun { engine, words: rest[..rest.len().min(2)].join(" ") }),
         };
         let (subcommand, rest) = rest.split_at(words);
-        let (options, used) = run_options::parse(run_options::RUN, "docker run", rest)?;
+        let known = Known { engine, command: engine.run(), tables: engine.run_options() };
+        let (options, used) = run_options::parse(&known, rest)?;
         if global
             .iter()
             .chain(&options)
@@ -61,8 +61,9 @@ impl RunLine {
         let rest = &rest[used..];
         let options_ended = rest.first().is_some_and(|argument| argument == "--");
         let rest = &rest[usize::from(options_ended)..];
-        let (image, command) = rest.split_first().ok_or(ParseError::NoImage)?;
-        Ok(Self {
+        let (image, command) = rest.split_first().ok_or(ParseError::NoImage(engine))?;
+        let run = Self {
+            engine,
             program: program.clone(),
             global,
             subcommand: subcommand.to_vec(),
@@ -70,24 +71,38 @@ impl RunLine {
             options_ended,
             image: image.clone(),
             command: command.to_vec(),
-        })
+        };
+        match refusals::unsupported(&run) {
+            Some((option, why)) => Err(ParseError::Unsupported { option, why }),
+            None => Ok(run),
+        }
     }
 
     /// The whole argument vector; of a parsed line, the one that was parsed.
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
-        let mut arguments = self.engine_command();
-        arguments.extend(self.subcommand.iter().cloned());
+        let mut arguments = self.beginning();
         arguments.extend(run_options::print(&self.options));
         arguments.extend(self.image_and_command());
         arguments
     }
 
-    /// The program and its global options: what every other docker command about this container starts with.
+    /// What stands before the options of the run.
+    #[must_use]
+    pub fn beginning(&self) -> Vec<String> {
+        let mut arguments = vec![self.program.clone()];
+        arguments.extend(run_options::print(&self.global));
+        arguments.extend(self.subcommand.iter().cloned());
+        arguments
+    }
+
+    /// The program and its global options, wherever they stand: what every other command about this
+    /// container starts with.
     #[must_use]
     pub fn engine_command(&self) -> Vec<String> {
         let mut arguments = vec![self.program.clone()];
-        arguments.extend(run_options::print(&self.global));
+        let everywhere = self.options.iter().filter(|option| self.engine.is_everywhere(option.name));
+        arguments.extend(run_options::print(self.global.iter().chain(everywhere)));
         arguments
     }
 
@@ -116,7 +131,9 @@ impl RunLine {
         let (_, parents) = self.subcommand.split_last().unwrap_or((&self.image, &[]));
         arguments.extend(parents.iter().cloned());
         arguments.push("create".to_owned());
-        let kept = self.options.iter().filter(|option| !RUN_ONLY.contains(&option.name));
+        let kept = self.options.iter().filter(|option| {
+            !self.engine.run_only().contains(&option.name) && !self.engine.is_everywhere(option.name)
+        });
         arguments.extend(run_options::print(kept));
         arguments.extend(self.image_and_command());
         arguments
@@ -147,6 +164,13 @@ impl RunLine {
     /// Every value of an option, by its long name, in order.
     pub fn values(&self, name: &str) -> impl Iterator<Item = &str> {
         self.options.iter().filter(move |option| option.name == name).map(|option| option.value.as_str())
+    }
+
+    /// Every element of an option that may be given as a list, in order: `--cap-add=A,B` where the engine
+    /// takes that.
+    pub fn elements(&self, name: &str) -> impl Iterator<Item = &str> {
+        let list = self.engine.takes_list(name);
+        self.values(name).flat_map(move |value| value.split(move |letter| list && letter == ','))
     }
 
     /// Whether a boolean option is on: the last one counts.
@@ -233,7 +257,7 @@ impl RunLine {
     }
 
     fn attaches_stdin(&self) -> bool {
-        self.interactive() || self.values("attach").any(|stream| stream.eq_ignore_ascii_case("stdin"))
+        self.interactive() || self.elements("attach").any(|stream| stream.eq_ignore_ascii_case("stdin"))
     }
 }
 

@@ -1,160 +1,45 @@
-//! The options of the docker client, and how its flag library (spf13/pflag) reads them.
+//! Options of a `run` line, as the engines' flag library (spf13/pflag) reads them.
 
+use super::{
+    engine::EngineKind,
+    run_tables::{ALIASES, Row},
+};
 use crate::shell::one_line;
 
-/// Long name, short name, whether it takes a value.
-type Row = (&'static str, Option<char>, bool);
-
-/// `docker [GLOBAL OPTIONS]`, docker/cli `cli/flags/options.go` and `cmd/docker/docker.go`.
-pub(super) const GLOBAL: &[Row] = &[
-    ("config", None, true),
-    ("context", Some('c'), true),
-    ("debug", Some('D'), false),
-    ("help", Some('h'), false),
-    ("host", Some('H'), true),
-    ("log-level", Some('l'), true),
-    ("tls", None, false),
-    ("tlscacert", None, true),
-    ("tlscert", None, true),
-    ("tlskey", None, true),
-    ("tlsverify", None, false),
-    ("version", Some('v'), false),
-];
-
-/// `docker run [OPTIONS]`, docker/cli `cli/command/container/{run,opts}.go`: the union of v20.10 to v29.7.
-pub(super) const RUN: &[Row] = &[
-    ("add-host", None, true),
-    ("annotation", None, true),
-    ("attach", Some('a'), true),
-    ("blkio-weight", None, true),
-    ("blkio-weight-device", None, true),
-    ("cap-add", None, true),
-    ("cap-drop", None, true),
-    ("cgroup-parent", None, true),
-    ("cgroupns", None, true),
-    ("cidfile", None, true),
-    ("cpu-count", None, true),
-    ("cpu-percent", None, true),
-    ("cpu-period", None, true),
-    ("cpu-quota", None, true),
-    ("cpu-rt-period", None, true),
-    ("cpu-rt-runtime", None, true),
-    ("cpu-shares", Some('c'), true),
-    ("cpus", None, true),
-    ("cpuset-cpus", None, true),
-    ("cpuset-mems", None, true),
-    ("detach", Some('d'), false),
-    ("detach-keys", None, true),
-    ("device", None, true),
-    ("device-cgroup-rule", None, true),
-    ("device-read-bps", None, true),
-    ("device-read-iops", None, true),
-    ("device-write-bps", None, true),
-    ("device-write-iops", None, true),
-    ("disable-content-trust", None, false),
-    ("dns", None, true),
-    ("dns-opt", None, true),
-    ("dns-option", None, true),
-    ("dns-search", None, true),
-    ("domainname", None, true),
-    ("entrypoint", None, true),
-    ("env", Some('e'), true),
-    ("env-file", None, true),
-    ("expose", None, true),
-    ("gpus", None, true),
-    ("group-add", None, true),
-    ("health-cmd", None, true),
-    ("health-interval", None, true),
-    ("health-retries", None, true),
-    ("health-start-interval", None, true),
-    ("health-start-period", None, true),
-    ("health-timeout", None, true),
-    ("help", None, false),
-    ("hostname", Some('h'), true),
-    ("init", None, false),
-    ("interactive", Some('i'), false),
-    ("io-maxbandwidth", None, true),
-    ("io-maxiops", None, true),
-    ("ip", None, true),
-    ("ip6", None, true),
-    ("ipc", None, true),
-    ("isolation", None, true),
-    ("kernel-memory", None, true),
-    ("label", Some('l'), true),
-    ("label-file", None, true),
-    ("link", None, true),
-    ("link-local-ip", None, true),
-    ("log-driver", None, true),
-    ("log-opt", None, true),
-    ("mac-address", None, true),
-    ("memory", Some('m'), true),
-    ("memory-reservation", None, true),
-    ("memory-swap", None, true),
-    ("memory-swappiness", None, true),
-    ("mount", None, true),
-    ("name", None, true),
-    ("net", None, true),
-    ("net-alias", None, true),
-    ("network", None, true),
-    ("network-alias", None, true),
-    ("no-healthcheck", None, false),
-    ("oom-kill-disable", None, false),
-    ("oom-score-adj", None, true),
-    ("pid", None, true),
-    ("pids-limit", None, true),
-    ("platform", None, true),
-    ("privileged", None, false),
-    ("publish", Some('p'), true),
-    ("publish-all", Some('P'), false),
-    ("pull", None, true),
-    ("quiet", Some('q'), false),
-    ("read-only", None, false),
-    ("restart", None, true),
-    ("rm", None, false),
-    ("runtime", None, true),
-    ("security-opt", None, true),
-    ("shm-size", None, true),
-    ("sig-proxy", None, false),
-    ("stop-signal", None, true),
-    ("stop-timeout", None, true),
-    ("storage-opt", None, true),
-    ("sysctl", None, true),
-    ("tmpfs", None, true),
-    ("tty", Some('t'), false),
-    ("ulimit", None, true),
-    ("use-api-socket", None, false),
-    ("user", Some('u'), true),
-    ("userns", None, true),
-    ("uts", None, true),
-    ("volume", Some('v'), true),
-    ("volume-driver", None, true),
-    ("volumes-from", None, true),
-    ("workdir", Some('w'), true),
-];
-
-/// Second names, and the ones under which they are kept.
-const ALIASES: &[(&str, &str)] =
-    &[("dns-opt", "dns-option"), ("net", "network"), ("net-alias", "network-alias")];
-
-/// Why a command line is no `docker run`.
+/// Why a command line is no `run` of an engine that can be recorded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseError {
     /// Nothing at all, or another program.
-    #[error("`{}` is not docker: give the whole command, such as `docker run --privileged IMAGE`", one_line(.0))]
-    NotDocker(String),
-    /// Another docker command.
-    #[error("`docker {}` starts no container: give a `docker run` command", one_line(.0))]
-    NotRun(String),
+    #[error("`{}` is no container engine: give the whole command, such as `docker run --privileged IMAGE`", one_line(.0))]
+    NotEngine(String),
+    /// Another command of the engine.
+    #[error("`{engine} {}` starts no container: give a `{engine} run` command", one_line(words))]
+    NotRun {
+        /// The engine.
+        engine: EngineKind,
+        /// What stands where `run` should.
+        words: String,
+    },
     /// An option that this build does not know, so it cannot tell where the image is.
     #[error(
-        "`{}` is not an option of `{command}` up to docker 29.7: correct it, or write it after the image if it belongs to the container's command",
-        one_line(option)
+        "`{}` is not an option of `{command}` ({}): correct it, or write it after the image if it belongs to the container's command",
+        one_line(option), engine.known_versions()
     )]
     UnknownOption {
+        /// The engine.
+        engine: EngineKind,
         /// As written.
         option: String,
         /// `docker` or `docker run`.
         command: &'static str,
+    },
+    /// An option with which the container cannot be recorded, and what to do instead.
+    #[error("`--{option}` cannot be recorded: {why}")]
+    Unsupported {
+        /// Long name.
+        option: &'static str,
+        /// Why not, and the way out.
+        why: &'static str,
     },
     /// The line ends where a value should be.
     #[error("`{}` needs a value: write it after the option", one_line(.0))]
@@ -168,8 +53,8 @@ pub enum ParseError {
         value: String,
     },
     /// The line ends before the image.
-    #[error("no image after the options: give the whole `docker run … IMAGE [COMMAND]`")]
-    NoImage,
+    #[error("no image after the options: give the whole `{0} run … IMAGE [COMMAND]`")]
+    NoImage(EngineKind),
     /// `--help`, which runs nothing.
     #[error("`--help` runs nothing: leave it out to record the command")]
     Help,
@@ -220,6 +105,16 @@ impl RunOption {
         other
     }
 
+    /// Those that it stands for, where the engine takes a list; otherwise itself.
+    pub fn elements(&self, engine: EngineKind) -> impl Iterator<Item = Self> {
+        let list = engine.takes_list(self.name) && self.value.contains(',');
+        let parts = if list { self.value.split(',').collect() } else { Vec::new() };
+        let whole = if list { None } else { Some(self.clone()) };
+        let parts: Vec<Self> =
+            parts.into_iter().map(|part| Self::attached(self.name, part.to_owned())).collect();
+        whole.into_iter().chain(parts)
+    }
+
     /// Both are short options of one argument.
     pub(super) fn shares_argument_with(&self, other: &Self) -> bool {
         self.cluster.is_some() && self.cluster == other.cluster
@@ -250,13 +145,29 @@ pub(super) fn print<'a>(options: impl IntoIterator<Item = &'a RunOption>) -> Vec
     arguments
 }
 
+/// What a command of an engine takes.
+pub(super) struct Known {
+    /// The engine.
+    pub(super) engine: EngineKind,
+    /// `docker` or `docker run`.
+    pub(super) command: &'static str,
+    /// Its options.
+    pub(super) tables: &'static [&'static [Row]],
+}
+
+impl Known {
+    fn rows(&self) -> impl Iterator<Item = &'static Row> {
+        self.tables.iter().copied().flatten()
+    }
+
+    fn unknown(&self, option: String) -> ParseError {
+        ParseError::UnknownOption { engine: self.engine, option, command: self.command }
+    }
+}
+
 /// Options from the start of `arguments`, and how many arguments they took. Stops at the first argument
 /// that is no option, or before `--`.
-pub(super) fn parse(
-    table: &[Row],
-    command: &'static str,
-    arguments: &[String],
-) -> Result<(Vec<RunOption>, usize), ParseError> {
+pub(super) fn parse(known: &Known, arguments: &[String]) -> Result<(Vec<RunOption>, usize), ParseError> {
     let mut options = Vec::new();
     let mut next = 0;
     while let Some(argument) = arguments.get(next) {
@@ -266,14 +177,14 @@ pub(super) fn parse(
         let following = arguments.get(next + 1);
         let before = options.len();
         if argument.starts_with("--") {
-            options.push(long(table, command, argument, following)?);
+            options.push(long(known, argument, following)?);
         } else {
-            cluster(table, command, argument, following, next, &mut options)?;
+            cluster(known, argument, following, next, &mut options)?;
         }
         next += 1;
         for option in &options[before..] {
             next += usize::from(option.separate);
-            let takes_value = table.iter().any(|row| row.0 == option.name && row.2);
+            let takes_value = known.rows().any(|row| row.0 == option.name && row.2);
             if !takes_value && boolean(&option.value).is_none() {
                 return Err(ParseError::BadBoolean { option: option.name, value: option.value.clone() });
             }
@@ -282,21 +193,14 @@ pub(super) fn parse(
     Ok((options, next))
 }
 
-fn long(
-    table: &[Row],
-    command: &'static str,
-    argument: &str,
-    following: Option<&String>,
-) -> Result<RunOption, ParseError> {
+fn long(known: &Known, argument: &str, following: Option<&String>) -> Result<RunOption, ParseError> {
     let written = argument.strip_prefix("--").unwrap_or(argument);
     let (name, attached) = match written.split_once('=') {
         Some((name, value)) => (name, Some(value)),
         None => (written, None),
     };
-    let &(row_name, _, takes_value) = table
-        .iter()
-        .find(|row| row.0 == name)
-        .ok_or_else(|| ParseError::UnknownOption { option: format!("--{name}"), command })?;
+    let &(row_name, _, takes_value) =
+        known.rows().find(|row| row.0 == name).ok_or_else(|| known.unknown(format!("--{name}")))?;
     let (value, separate) = match attached {
         Some(value) => (value.to_owned(), false),
         None if !takes_value => ("true".to_owned(), false),
@@ -308,8 +212,7 @@ fn long(
 
 /// Short options of one argument: each takes `=value`, or if it needs one the rest or the next argument.
 fn cluster(
-    table: &[Row],
-    command: &'static str,
+    known: &Known,
     argument: &str,
     following: Option<&String>,
     index: usize,
@@ -317,10 +220,10 @@ fn cluster(
 ) -> Result<(), ParseError> {
     let mut rest = &argument[1..];
     while let Some(letter) = rest.chars().next() {
-        let &(name, _, takes_value) = table
-            .iter()
+        let &(name, _, takes_value) = known
+            .rows()
             .find(|row| row.1 == Some(letter))
-            .ok_or_else(|| ParseError::UnknownOption { option: format!("-{letter}"), command })?;
+            .ok_or_else(|| known.unknown(format!("-{letter}")))?;
         let after = &rest[letter.len_utf8()..];
         let (value, text, separate) = match after.strip_prefix('=').filter(|value| !value.is_empty()) {
             Some(value) => (value.to_owned(), rest, false),
