@@ -141,7 +141,7 @@ fn printing_a_parsed_line_gives_that_line() {
 
 fn print_parsed_lines(engine: &str, global: &[Row], of_run: &[Row]) {
     // Those of podman that are refused, with the values below.
-    const REFUSED: [&str; 12] = [
+    const REFUSED: [&str; 11] = [
         "connection",
         "host",
         "noout",
