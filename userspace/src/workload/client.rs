@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::{
     answers::{Container, Image, Info, PodmanInfo},
     engine::EngineKind,
+    refusals::NO_SERVICE,
     run_line::RunLine,
 };
 use crate::{capability::Capability, shell::printable, trace::Engine};
@@ -38,6 +39,9 @@ pub enum EngineError {
     /// The client may not open the daemon's socket.
     #[error("no permission on the docker daemon's socket: run as root or join the socket's group ({})", printable(.0))]
     Permission(String),
+    /// Podman was told to use a service, which does not answer.
+    #[error("podman hands its containers to a service ({}): {NO_SERVICE}", printable(.0))]
+    Service(String),
     /// A `docker` that is podman under another name: the two understand different options.
     #[error("`{}` is podman here: write `podman run …`", printable(.0))]
     IsPodman(String),
@@ -285,6 +289,8 @@ impl Client {
             || lower.contains("failed to connect to the docker api")
         {
             EngineError::Unreachable(message)
+        } else if lower.contains("connect to podman") {
+            EngineError::Service(message)
         } else {
             EngineError::Refused { engine, action, message }
         }

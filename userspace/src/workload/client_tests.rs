@@ -65,6 +65,7 @@ fn errors_name_the_way_out() {
         text("Error response from daemon: No such image: a\u{1b}[2J:latest"),
         "`docker create` failed: Error response from daemon: No such image: a\\x1b[2J:latest"
     );
+    assert!(text("Cannot connect to Podman. Please verify your connection").contains("CONTAINER_HOST"));
     let docker = Client { command: vec!["/nonexistent/docker".to_owned()], ..docker() };
     let error = docker.info().unwrap_err().to_string();
     assert!(error.contains("`/nonexistent/docker` cannot be run") && error.contains("install"), "{error}");

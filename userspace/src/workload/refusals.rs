@@ -6,6 +6,8 @@ use super::{engine::EngineKind, run_line::RunLine};
 
 const ROOTLESS: &str = "unpriv records what root's podman runs: copy the image (`podman save IMAGE | sudo podman load`) and give the line as root, `sudo unpriv tighten -- podman run …`";
 
+pub(super) const NO_SERVICE: &str = "unset CONTAINER_HOST and CONTAINER_CONNECTION, or the connection in containers.conf, and give the line as root on the machine that is to run it";
+
 /// Programs that run the command that follows them, and keep the caller's rights.
 const WRAPPERS: [&str; 10] =
     ["env", "time", "nice", "ionice", "nohup", "timeout", "stdbuf", "setsid", "strace", "systemd-run"];
@@ -97,9 +99,7 @@ fn as_somebody_else(program: &str, words: &[String]) -> bool {
 /// Why the containers of this podman cannot be recorded, if they cannot.
 pub(super) fn refuse_rootless(rootless: bool, remote: bool) -> Result<()> {
     if remote {
-        bail!(
-            "podman hands its containers to a service (CONTAINER_HOST, or a connection in containers.conf): unset it, and give the line as root on the machine that is to run it"
-        );
+        bail!("podman hands its containers to a service: {NO_SERVICE}");
     }
     if rootless {
         bail!("this podman runs without root, and its containers cannot be recorded: {ROOTLESS}");
