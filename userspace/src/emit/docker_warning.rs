@@ -35,6 +35,8 @@ pub enum Warning {
     DeviceWithoutNode(String),
     /// A path that is needed writable stays read-only: docker has no narrow option for it.
     StaysReadOnly(String),
+    /// The version of the OCI runtime was not measured, so the seccomp profile is a guess; in these words.
+    Runtime(String),
 }
 
 impl fmt::Display for Warning {
@@ -78,6 +80,7 @@ impl fmt::Display for Warning {
                 "{} was written, and docker has no narrow option that makes it writable: bind mount what is needed",
                 printable(path)
             ),
+            Self::Runtime(words) => f.write_str(words),
         }
     }
 }

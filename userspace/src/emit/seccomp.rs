@@ -1,12 +1,16 @@
 //! Seccomp profiles as the OCI runtime specification writes them: made, widened for a runtime, checked, printed.
 
 mod runtime;
+mod version;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use self::runtime::RuntimeNeeds;
+pub use self::{
+    runtime::{Runtime, RuntimeNeeds},
+    version::release,
+};
 use crate::{
-    profile::{Action, Seccomp, SyscallRule, Warning},
+    profile::{Action, Profile, Seccomp, SyscallRule, Warning},
     syscalls::{self, Abi},
 };
 
@@ -141,6 +145,24 @@ pub fn workload_seccomp(calls: &BTreeMap<Abi, BTreeSet<String>>) -> (Seccomp, BT
         syscalls: rules,
     };
     (seccomp, warnings)
+}
+
+/// What an OCI runtime gets of a profile: the filter of the workload, with what the runtime itself needs. Without a
+/// runtime, with what any measured one needs. The warning says that it is a guess.
+///
+/// # Errors
+///
+/// [`Problem`], when it could not work.
+pub fn emitted(
+    profile: &Profile,
+    runtime: Option<Runtime<'_>>,
+) -> Result<(Seccomp, Option<Warning>), Problem> {
+    let (mut needs, warning) = runtime.map_or_else(|| (RuntimeNeeds::any(), None), RuntimeNeeds::choose);
+    // Seen when this very workload was recorded under a filter.
+    needs.tolerated.extend(profile.runtime_syscalls.iter().cloned());
+    let seccomp = for_runtime(&profile.seccomp, &needs);
+    check(&seccomp)?;
+    Ok((seccomp, warning))
 }
 
 /// The profile plus what the OCI runtime calls under it before the entrypoint runs.

@@ -13,7 +13,8 @@ use crate::{
     capability::Capability,
     emit::{
         docker::{Rewritten, rewrite},
-        seccomp::{self, RuntimeNeeds},
+        docker_warning,
+        seccomp::{self, Runtime},
     },
     probe::Hooks,
     profile::{Profile, Warning, derive},
@@ -271,10 +272,12 @@ impl Verifier<'_> {
     /// When the daemon does not answer, or the file cannot be written.
     pub fn rewritten(&self, profile: &Profile) -> Result<Option<Rewritten>> {
         let Workload::Docker(run, session) = self.workload else { return Ok(None) };
-        let (seccomp, _) = docker_seccomp(session, run, profile)?;
+        let (seccomp, guess) = docker_seccomp(session, run, profile)?;
         crate::document::write(self.seccomp, &seccomp::to_json(&seccomp))?;
         let target = session.target(run, profile, &self.seccomp.to_string_lossy())?;
-        Ok(Some(rewrite(run, profile, &target)))
+        let mut rewritten = rewrite(run, profile, &target);
+        rewritten.warnings.extend(guess.map(|warning| docker_warning::Warning::Runtime(warning.to_string())));
+        Ok(Some(rewritten))
     }
 
     async fn run_under(&self, profile: &Profile, reference: &Recorded) -> Result<Recorded> {
@@ -340,9 +343,6 @@ pub fn docker_seccomp(
     let no_new_privileges = run.values("security-opt").any(|value| {
         value == "no-new-privileges" || value == "no-new-privileges:true" || value == "no-new-privileges=true"
     });
-    let (mut needs, warning) = RuntimeNeeds::choose(runtime, version.as_deref(), no_new_privileges);
-    needs.tolerated.extend(profile.runtime_syscalls.iter().cloned());
-    let widened = seccomp::for_runtime(&profile.seccomp, &needs);
-    seccomp::check(&widened)?;
-    Ok((widened, warning))
+    let runtime = Runtime { name: runtime, version: version.as_deref(), no_new_privileges };
+    Ok(seccomp::emitted(profile, Some(runtime))?)
 }
