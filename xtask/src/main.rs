@@ -3,6 +3,7 @@
 mod bench;
 mod build_ebpf;
 mod codegen;
+mod runtimes;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -29,6 +30,8 @@ enum Task {
     BuildEbpf(build_ebpf::Arguments),
     /// Write the system call tables from the kernel's numbers
     Codegen(codegen::Arguments),
+    /// Measure what OCI runtimes need under a seccomp filter
+    Runtimes(runtimes::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -48,6 +51,7 @@ fn run() -> Result<()> {
         Task::BenchRecorder(task) => task.run(),
         Task::BuildEbpf(arguments) => build_ebpf::run(&arguments),
         Task::Codegen(arguments) => codegen::run(&arguments),
+        Task::Runtimes(arguments) => runtimes::run(&arguments),
     }
 }
 
