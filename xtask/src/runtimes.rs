@@ -24,7 +24,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The runtimes' programs; without any, the runc and the crun in PATH
+    /// The runtimes' programs; without any, the runc and the crun in PATH. One of another release of a distribution
+    /// need not be installed: patchelf(1) tells it where its unpacked libraries are
     runtimes: Vec<PathBuf>,
     /// Recorded starts of each runtime, with no-new-privileges and without
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]

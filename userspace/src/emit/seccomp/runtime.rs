@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::version::Version;
-use crate::{profile::Warning, shell::printable};
+use super::{PRIVILEGED, version::Version};
+use crate::{profile::Warning, shell::one_line};
 
 /// System calls of one version of an OCI runtime, after it loaded a seccomp filter and up to its execve of
 /// the entrypoint, or of what is executed in a running container.
@@ -47,16 +47,28 @@ pub struct Runtime<'a> {
     pub no_new_privileges: bool,
 }
 
+/// Calls that take over from mount(2). runc 1.3 tries them for a /proc of its own, and does without.
+const MOUNTING: [&str; 7] =
+    ["fsconfig", "fsmount", "fsopen", "fspick", "mount_setattr", "move_mount", "open_tree"];
+
 macro_rules! measured {
     ($($name:literal)*) => { &[$(include_str!(concat!("../../../../profiles/runtimes/", $name, ".json"))),*] };
 }
 
 /// What `cargo xtask runtimes` wrote.
 const MEASURED: &[&str] = measured![
+    "crun-1.21"
+    "crun-1.21-nnp"
+    "crun-1.28"
+    "crun-1.28-nnp"
     "crun-1.8.1"
     "crun-1.8.1-nnp"
+    "runc-1.1.15"
+    "runc-1.1.15-nnp"
     "runc-1.1.5"
     "runc-1.1.5-nnp"
+    "runc-1.3.6"
+    "runc-1.3.6-nnp"
     "runc-1.5.1"
     "runc-1.5.1-nnp"
 ];
@@ -100,9 +112,13 @@ impl RuntimeNeeds {
         Self::measured().reduce(|one, two| one.union(&two)).unwrap_or_default()
     }
 
-    /// Every call to allow.
+    /// Every call to allow: not those that a runtime only tries and that an engine's default profile keeps from
+    /// containers.
     pub fn calls(&self) -> impl Iterator<Item = &str> {
-        self.required.iter().chain(&self.tolerated).chain(self.occasional.keys()).map(String::as_str)
+        let tried =
+            |name: &&String| !PRIVILEGED.contains(&name.as_str()) && !MOUNTING.contains(&name.as_str());
+        let tolerated = self.tolerated.iter().filter(tried);
+        self.required.iter().chain(tolerated).chain(self.occasional.keys()).map(String::as_str)
     }
 
     /// The calls of both, each in the strictest of its lists. Counts of different measurements do not add up.
@@ -125,7 +141,7 @@ impl RuntimeNeeds {
 }
 
 fn not_measured(runtime: Runtime<'_>, instead: &str) -> Warning {
-    let (name, version) = (printable(runtime.name), runtime.version.map(printable));
+    let (name, version) = (one_line(runtime.name), runtime.version.map(one_line));
     Warning::Note(format!(
         "what {name} {} calls before the entrypoint was not measured; the seccomp profile allows what was for {instead}",
         version.as_deref().unwrap_or("(version unknown)")
