@@ -92,7 +92,7 @@ impl Bundle {
     pub fn run(&self, process: Process, no_new_privileges: bool, seccomp: &Value) -> Result<()> {
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let id = new_id();
-        self.configure(&id, process.specification(no_new_privileges, DONE), seccomp)?;
+        self.configure(&id, &process.specification(no_new_privileges, DONE), seccomp)?;
         let ended = self.ended("run", &[&id]);
         self.remove(&id)?;
         expect(ended?, STATUS)
@@ -119,7 +119,7 @@ impl Bundle {
         seccomp: &Value,
     ) -> Result<()> {
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        self.configure(id, process.specification(no_new_privileges, STAY), seccomp)?;
+        self.configure(id, &process.specification(no_new_privileges, STAY), seccomp)?;
         let lived = self.steps(id, process, no_new_privileges);
         self.remove(id)?;
         lived
@@ -161,7 +161,7 @@ impl Bundle {
         }
     }
 
-    fn configure(&self, id: &str, process: Value, seccomp: &Value) -> Result<()> {
+    fn configure(&self, id: &str, process: &Value, seccomp: &Value) -> Result<()> {
         let namespaces = ["mount", "pid", "ipc", "uts"].map(|kind| json!({ "type": kind }));
         let config = json!({
             "ociVersion": "1.0.2",
@@ -236,7 +236,7 @@ impl Bundle {
     }
 }
 
-/// `SECCOMP_MODE_FILTER` in proc_pid_status(5).
+/// `SECCOMP_MODE_FILTER` in `proc_pid_status(5)`.
 fn has_filter(pid: &str) -> Result<()> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     ensure!(status.lines().any(|line| line == "Seccomp:\t2"), "the program has no filter");

@@ -32,7 +32,7 @@ struct Case {
 }
 
 impl Case {
-    /// With no-new-privileges and without; none when the runtime is not installed. UNPRIV_RUNC and UNPRIV_CRUN name
+    /// With no-new-privileges and without; none when the runtime is not installed. `UNPRIV_RUNC` and `UNPRIV_CRUN` name
     /// another program than the one in PATH.
     fn all(name: &str) -> Vec<Self> {
         let program = std::env::var_os(format!("UNPRIV_{}", name.to_uppercase()))
