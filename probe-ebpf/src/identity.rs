@@ -1,8 +1,7 @@
 //! Who belongs to the workload: its tasks by descent, and a container's by its cgroup.
 
-use crate::maps::{
-    CGROUPS, CONTAINER, EVENTS, PATH_SCRATCH, PATHS, STATUS, TASKS, add, count, current, offset, read,
-};
+use crate::attach::unmarked;
+use crate::maps::{CONTAINER, EVENTS, PATH_SCRATCH, PATHS, STATUS, TASKS, add, count, current, offset, read};
 use aya_ebpf::{
     bindings::task_struct,
     helpers::{
@@ -14,8 +13,8 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::{debug, warn};
 use probe_ebpf::{
-    CONTAINER_ID, ExecEvent, PATH, PROGRAM_FIRST, PROGRAM_OTHER, PROGRAMS, STAGE_LAUNCHER, STAGE_RUNTIME,
-    STAGE_WORKLOAD, TASK_READ_CAPABILITIES, Task, status,
+    CONTAINER_ID, ExecEvent, PATH, PROGRAM_FIRST, PROGRAM_OTHER, PROGRAMS, ProgramPath, STAGE_LAUNCHER,
+    STAGE_RUNTIME, STAGE_WORKLOAD, TASK_READ_CAPABILITIES, Task, status,
 };
 
 #[inline(always)]
@@ -30,18 +29,26 @@ fn mount_namespace(task: u64) -> u64 {
 pub(crate) fn task_newtask(ctx: BtfTracePointContext) -> i32 {
     let child = ctx.arg::<*mut task_struct>(0);
     let mut initial = if let Some(parent) = TASKS.get(current()) {
-        Task { registers: 0, ..*parent }
+        Task { registers: 0, ended: 0, ..*parent }
     } else {
-        let set: u64 = read(child as u64, offset!(task_cgroups));
-        let cgroup: u64 = read(set, offset!(css_set_dfl_cgrp));
-        // SAFETY: the value is only tested for presence.
-        if unsafe { CGROUPS.get(&cgroup) }.is_none() {
+        let cgroup = unified_cgroup(child as u64);
+        // Everybody else's children are born where their parents are.
+        if cgroup != unified_cgroup(current() as u64) && is_container(cgroup) {
+            runtime_task()
+        } else if let Some(found) = unmarked(current()) {
+            found
+        } else {
             return 0;
         }
-        runtime_task()
     };
     track(&ctx, child, &mut initial);
     0
+}
+
+/// The cgroup of a task in the unified hierarchy.
+#[inline(always)]
+pub(crate) fn unified_cgroup(task: u64) -> u64 {
+    read(read(task, offset!(task_cgroups)), offset!(css_set_dfl_cgrp))
 }
 
 #[inline(always)]
@@ -68,16 +75,25 @@ fn runtime_task() -> Task {
         pid_namespace: 0,
         net_namespace: 0,
         registers: 0,
+        ended: 0,
     }
 }
 
 #[btf_tracepoint(function = "sched_process_exit")]
 pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
-    if TASKS.get(ctx.arg::<*mut task_struct>(0)).is_some() {
+    if let Some(state) = TASKS.get(ctx.arg::<*mut task_struct>(0)) {
+        ended(state);
+    }
+    0
+}
+
+/// Counts the end of a task, once.
+#[inline(always)]
+pub(crate) fn ended(state: &mut Task) {
+    if add(&raw mut state.ended) == 0 {
         count(status::ENDED);
         count(status::GENERATION);
     }
-    0
 }
 
 /// The workload starts at the execve that leaves the runtime's mount namespace behind: the
@@ -120,17 +136,23 @@ fn program(path: u64) -> u32 {
         bpf_probe_read_kernel((&raw mut key.bytes).cast(), PATH as u32, core::ptr::null());
         bpf_probe_read_kernel_str((&raw mut key.bytes).cast(), PATH as u32, path as *const _);
     }
+    index_of(key, (bpf_get_current_pid_tgid() >> 32) as u32)
+}
+
+/// The index of the program at this path, which that process runs.
+#[inline(always)]
+pub(crate) fn index_of(key: &ProgramPath, pid: u32) -> u32 {
     // SAFETY: entries are never removed.
-    if let Some(index) = unsafe { PATHS.get(&*key) } {
+    if let Some(index) = unsafe { PATHS.get(key) } {
         return *index;
     }
     let Some(used) = STATUS.get_ptr_mut(status::PROGRAMS_USED) else { return PROGRAM_OTHER };
     let index = add(used) as u32 + PROGRAM_FIRST;
-    if index as usize >= PROGRAMS || PATHS.insert(&*key, &index, 0).is_err() {
+    if index as usize >= PROGRAMS || PATHS.insert(key, &index, 0).is_err() {
         count(status::PROGRAMS_FULL);
         return PROGRAM_OTHER;
     }
-    let event = ExecEvent { pid: (bpf_get_current_pid_tgid() >> 32) as u32, program: index };
+    let event = ExecEvent { pid, program: index };
     if EVENTS.output(event, 0).is_err() {
         count(status::EXEC_EVENTS_DROPPED);
     }
@@ -143,28 +165,31 @@ const MAX_DEPTH: usize = 8;
 /// Where the id stands in a cgroup's name: at the start (docker's cgroupfs driver), behind `crio-`,
 /// behind `docker-` or `libpod-`, behind `cri-containerd-`.
 const ID_OFFSETS: [usize; 4] = [0, 5, 7, 15];
+/// Words of a name that are looked at: the largest offset, an id and the closing zero.
+const NAME_WORDS: usize = (15 + CONTAINER_ID + 1).div_ceil(8);
 
 /// Whether a cgroup is the container's or below it.
 #[inline(always)]
-fn is_container(cgroup: u64) -> bool {
+pub(crate) fn is_container(cgroup: u64) -> bool {
     let Some(container) = CONTAINER.get(0) else { return false };
     if container.armed == 0 {
         return false;
     }
-    let Some(scratch) = PATH_SCRATCH.get_ptr_mut(0) else { return false };
     let mut node: u64 = read(cgroup, offset!(cgroup_kn));
     for _ in 0..MAX_DEPTH {
         if node == 0 {
             return false;
         }
-        // SAFETY: per-processor scratch space; the helper checks the address.
+        // Zeroed for each name: the helper leaves what is behind a shorter one, which may be the id.
+        let mut bytes = [0u64; NAME_WORDS];
+        let name: u64 = read(node, offset!(kernfs_node_name));
+        // SAFETY: the buffer is ours and of that size; the helper checks the address.
         unsafe {
-            let name: u64 = read(node, offset!(kernfs_node_name));
-            bpf_probe_read_kernel_str((&raw mut (*scratch).bytes).cast(), PATH as u32, name as *const _);
+            bpf_probe_read_kernel_str(bytes.as_mut_ptr().cast(), (NAME_WORDS * 8) as u32, name as *const _);
         }
         for offset in ID_OFFSETS {
-            // SAFETY: the largest offset and an id fit into a path.
-            if unsafe { same_id((&raw const (*scratch).bytes).byte_add(offset).cast(), &container.id) } {
+            // SAFETY: the largest offset and an id fit into a name.
+            if unsafe { same_id(bytes.as_ptr().byte_add(offset), &container.id) } {
                 return true;
             }
         }
@@ -199,17 +224,16 @@ pub(crate) fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
             "a runtime's process {} entered the container's cgroup",
             bpf_get_current_pid_tgid() >> 32
         );
-        track(&ctx, task, &mut runtime_task());
+        // Who moves itself was there already.
+        let mut initial = unmarked(current()).unwrap_or_else(runtime_task);
+        track(&ctx, task, &mut initial);
     }
     0
 }
 
-/// Remembers the container's cgroups for `task_newtask`, and that the workload makes its own.
+/// The workload makes a cgroup of its own.
 #[btf_tracepoint(function = "cgroup_mkdir")]
-pub(crate) fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
-    if is_container(ctx.arg(0)) {
-        let _ = CGROUPS.insert(&ctx.arg::<u64>(0), &1, 0);
-    }
+pub(crate) fn cgroup_mkdir(_: BtfTracePointContext) -> i32 {
     crate::paths::cgroup_made();
     0
 }

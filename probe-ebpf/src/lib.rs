@@ -56,6 +56,8 @@ pub struct Task {
     pub net_namespace: u64,
     /// Where the kernel keeps its registers during a system call; 0 before its first.
     pub registers: u64,
+    /// Not 0 when its end has been counted.
+    pub ended: u64,
 }
 
 /// Which calls a program made: one byte each, so that marking needs no atomic operation and cannot
@@ -280,6 +282,37 @@ pub struct Container {
     pub armed: u32,
 }
 
+/// A container that ran before the recording began, and what its tasks are to be marked with.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attach {
+    /// Its first process, in the initial pid namespace; 0 when there is no such container.
+    pub init: u64,
+    /// That one's user namespace; 0 until it was found.
+    pub namespace: u64,
+    /// Its pid namespace.
+    pub pid_namespace: u64,
+    /// Its network namespace.
+    pub net_namespace: u64,
+}
+
+/// Written by the task iterator of a task that it marks, or that has no program yet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundTask {
+    /// Its process, in the initial pid namespace.
+    pub process: u32,
+    /// Index into the ABIs.
+    pub abi: u32,
+    /// The system call that it is in, or [`NO_SYSCALL`].
+    pub syscall: u32,
+    /// 1 when it was marked just now.
+    pub new: u32,
+}
+
+/// Processes whose executable userspace can tell the kernel side at once.
+pub const EXECUTABLES: usize = 16384;
+
 /// Indices into the status counters.
 pub mod status {
     /// Facts that found their map full: capability checks.
@@ -328,10 +361,20 @@ pub struct Offsets {
     pub task_nsproxy: u32,
     /// `task_struct.cgroups`.
     pub task_cgroups: u32,
+    /// `task_struct.flags`.
+    pub task_flags: u32,
+    /// `task_struct.tgid`.
+    pub task_tgid: u32,
     /// `nsproxy.mnt_ns`.
     pub nsproxy_mnt_ns: u32,
     /// `css_set.dfl_cgrp`.
     pub css_set_dfl_cgrp: u32,
+    /// `css_set.subsys`.
+    pub css_set_subsys: u32,
+    /// How many there are: `CGROUP_SUBSYS_COUNT`.
+    pub css_set_subsystems: u32,
+    /// `cgroup_subsys_state.cgroup`.
+    pub css_cgroup: u32,
     /// `cgroup.kn`.
     pub cgroup_kn: u32,
     /// `kernfs_node.name`.
@@ -378,6 +421,10 @@ pub struct Offsets {
     pub file_entry: u32,
     /// `inode.i_sb`.
     pub inode_sb: u32,
+    /// `inode.i_mode`.
+    pub inode_mode: u32,
+    /// `inode.i_rdev`.
+    pub inode_rdev: u32,
     /// `super_block.s_magic`.
     pub super_magic: u32,
     /// `super_block.s_fs_info`.
@@ -411,7 +458,7 @@ pub struct Offsets {
 }
 
 const _: () = {
-    assert!(size_of::<Task>() == 48);
+    assert!(size_of::<Task>() == 56);
     assert!(size_of::<CapabilityKey>() == 24 + 8 * CALLERS);
     assert!(size_of::<DeviceKey>() == 32);
     assert!(size_of::<CapabilitySetKey>() == 40);
@@ -419,5 +466,7 @@ const _: () = {
     assert!(size_of::<OpenedKey>() == 16 + OPENED_PATH);
     assert!(size_of::<Walk>() == size_of::<OpenedKey>() + 33 * 8 && OPENED_DEPTH < 32);
     assert!(size_of::<Container>() == CONTAINER_ID + 4);
-    assert!(size_of::<Offsets>() == 52 * 4);
+    assert!(size_of::<Attach>() == 32);
+    assert!(size_of::<FoundTask>() == 16);
+    assert!(size_of::<Offsets>() == 59 * 4);
 };

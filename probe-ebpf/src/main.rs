@@ -4,9 +4,11 @@
 #![feature(core_intrinsics)]
 #![expect(internal_features, reason = "atomic addition, see maps::add")]
 
+mod attach;
 mod capabilities;
 mod devices;
 mod empty;
+mod held;
 mod identity;
 mod maps;
 mod masked;

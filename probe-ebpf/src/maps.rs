@@ -8,8 +8,8 @@ use aya_ebpf::{
 };
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use probe_ebpf::{
-    ABIS, CapabilityKey, CapabilitySetKey, Container, Counts, DeviceKey, ExecEvent, FailureKey, Offsets,
-    OpenedKey, PROGRAMS, ProgramPath, SYSCALLS, Seen, Task, Walk, status,
+    ABIS, Attach, CapabilityKey, CapabilitySetKey, Container, Counts, DeviceKey, EXECUTABLES, ExecEvent,
+    FailureKey, Offsets, OpenedKey, PROGRAMS, ProgramPath, SYSCALLS, Seen, Task, Walk, status,
 };
 
 /// `BPF_MAP_TYPE_TASK_STORAGE`, which aya-ebpf has no type for.
@@ -81,7 +81,12 @@ pub(crate) static OPENED_SCRATCH: PerCpuArray<Walk, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static CONTAINER: Array<Container, 1> = Array::new();
 #[btf_map]
-pub(crate) static CGROUPS: HashMap<u64, u32, 1024> = HashMap::new();
+pub(crate) static ATTACH: Array<Attach, 1> = Array::new();
+#[btf_map]
+pub(crate) static ATTACH_SCRATCH: PerCpuArray<Walk, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static RUNNING: HashMap<u32, ProgramPath, EXECUTABLES, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
 #[btf_map]
 pub(crate) static STATUS: Array<u64, { status::LENGTH as usize }> = Array::new();
 #[btf_map]
@@ -95,8 +100,13 @@ static OFFSETS: Offsets = Offsets {
     task_cred: 0,
     task_nsproxy: 0,
     task_cgroups: 0,
+    task_flags: 0,
+    task_tgid: 0,
     nsproxy_mnt_ns: 0,
     css_set_dfl_cgrp: 0,
+    css_set_subsys: 0,
+    css_set_subsystems: 0,
+    css_cgroup: 0,
     cgroup_kn: 0,
     kernfs_node_name: 0,
     kernfs_node_parent: 0,
@@ -120,6 +130,8 @@ static OFFSETS: Offsets = Offsets {
     file_mount: 0,
     file_entry: 0,
     inode_sb: 0,
+    inode_mode: 0,
+    inode_rdev: 0,
     super_magic: 0,
     super_fs_info: 0,
     proc_pid_ns: 0,

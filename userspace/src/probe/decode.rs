@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// What evidence calls the programs beyond the ones that can be told apart.
-const OTHER_PROGRAMS: &str = "(other programs)";
+pub(super) const OTHER_PROGRAMS: &str = "(other programs)";
 /// What evidence calls the OCI runtime or launcher.
 const RUNTIME: &str = "(container runtime)";
 

@@ -41,6 +41,12 @@ pub const REQUIRED_TRACEPOINTS: [&str; 6] = [
 #[error("{0:#}")]
 pub struct HostCannot(anyhow::Error);
 
+impl HostCannot {
+    pub(super) fn new(error: anyhow::Error) -> Self {
+        Self(error)
+    }
+}
+
 /// What to attach beyond what every recording needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hooks {
@@ -116,6 +122,10 @@ impl Probe {
     #[must_use]
     pub fn hooks(&self) -> &BTreeSet<String> {
         &self.hooks
+    }
+
+    pub(super) fn add_hook(&mut self, name: &str) {
+        self.hooks.insert(name.to_owned());
     }
 
     fn tracepoint(&mut self, name: &str, btf: &Btf) -> Result<()> {
@@ -226,7 +236,7 @@ fn last_lines(message: &str) -> String {
 }
 
 /// Says why the kernel said no, as far as it can be known.
-fn refused(error: &anyhow::Error, what: &str) -> anyhow::Error {
+pub(super) fn refused(error: &anyhow::Error, what: &str) -> anyhow::Error {
     let not_permitted = error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>())

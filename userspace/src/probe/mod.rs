@@ -1,6 +1,7 @@
 //! What talks to the kernel directly: load, attach, mark the workload, read the facts; and the system
 //! calls that a launcher makes. The only module with `unsafe` and aya.
 
+mod attach;
 mod decode;
 pub mod device_program;
 mod empty;
@@ -14,6 +15,7 @@ mod storage;
 mod symbols;
 
 pub use self::{
+    attach::{Attached, Gone},
     decode::{ExecutedProgram, Recording},
     empty::EmptyProbe,
     features::{kernel_fields, tracepoints},

@@ -73,6 +73,12 @@ impl Docker {
         Self { command: vec!["docker".to_owned()] }
     }
 
+    /// A client of that name whose command line is docker's, such as `podman`.
+    #[must_use]
+    pub(super) fn named(program: &str) -> Self {
+        Self { command: vec![program.to_owned()] }
+    }
+
     /// The version of the client; needs no daemon.
     ///
     /// # Errors
@@ -222,7 +228,7 @@ impl Docker {
         })
     }
 
-    fn ok(&self, action: &'static str, arguments: &[&str]) -> Result<Output, DockerError> {
+    pub(super) fn ok(&self, action: &'static str, arguments: &[&str]) -> Result<Output, DockerError> {
         let output = self.output(action, arguments)?;
         if output.status.success() { Ok(output) } else { Err(refused(action, &output)) }
     }
@@ -282,7 +288,7 @@ fn read_info(bytes: &[u8]) -> Result<Info, DockerError> {
     read("info", bytes)
 }
 
-fn read<T: DeserializeOwned>(action: &'static str, bytes: &[u8]) -> Result<T, DockerError> {
+pub(super) fn read<T: DeserializeOwned>(action: &'static str, bytes: &[u8]) -> Result<T, DockerError> {
     serde_json::from_slice(bytes).map_err(|error| DockerError::Answer { action, detail: error.to_string() })
 }
 

@@ -58,6 +58,15 @@ pub struct Runtime {
 pub struct Container {
     /// 64 hexadecimal digits.
     pub id: String,
+    /// With a slash before it.
+    #[serde(default)]
+    pub name: String,
+    /// The first program.
+    #[serde(default)]
+    pub path: String,
+    /// Its arguments.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub args: Vec<String>,
     /// Digest of the image's configuration, `sha256:…`.
     pub image: String,
     /// Where it is in its life.

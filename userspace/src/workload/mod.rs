@@ -1,5 +1,6 @@
 //! Who is recorded: a process tree, or a container engine's command line and the engine behind it.
 
+pub mod attach;
 pub mod container;
 pub mod device_nodes;
 pub mod docker;
@@ -11,6 +12,7 @@ mod interrupts;
 mod output;
 pub mod process;
 mod record;
+pub mod running;
 
 use anyhow::{Result, bail};
 
