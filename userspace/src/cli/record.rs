@@ -44,10 +44,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME", conflicts_with = "command")]
     container: Option<String>,
     /// For how long (60s, 5m, 1h30m); else until Ctrl-C or the container's end
-    #[arg(long, value_name = "TIME", requires = "container", value_parser = duration)]
+    #[arg(long, value_name = "TIME", requires = "container", conflicts_with = "command", value_parser = duration)]
     duration: Option<Duration>,
     /// The engine that has the container; else whichever knows it
-    #[arg(long, requires = "container")]
+    #[arg(long, requires = "container", conflicts_with = "command")]
     engine: Option<EngineName>,
     /// The command and its arguments
     #[arg(last = true, required_unless_present = "container", value_name = "COMMAND")]
