@@ -1,10 +1,9 @@
-//! A container that runs already: its tasks are marked, and looked at for what they hold, by iterators that
-//! userspace reads until they find nothing new.
+//! A container that runs already: its tasks are marked by an iterator that userspace reads until it finds
+//! nothing new.
 
 use crate::{
     identity::{ended, index_of, is_container, unified_cgroup},
-    maps::{ATTACH, ATTACH_SCRATCH, DEVICES, RUNNING, TASKS, count, fixed, offset, offsets, read, sighted},
-    paths::{FMODE_READ, FMODE_WRITE, opened_file},
+    maps::{ATTACH, RUNNING, TASKS, count, fixed, offset, offsets, read},
     syscalls::in_progress,
 };
 use aya_ebpf::{
@@ -12,7 +11,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_seq_write, bpf_task_pt_regs},
 };
 use core::intrinsics::{AtomicOrdering::SeqCst, atomic_cxchg};
-use probe_ebpf::{Attach, DeviceKey, FoundTask, NO_SYSCALL, PROGRAM_OTHER, STAGE_WORKLOAD, Task, status};
+use probe_ebpf::{Attach, FoundTask, NO_SYSCALL, PROGRAM_OTHER, STAGE_WORKLOAD, Task, status};
 
 /// `PF_EXITING` (include/linux/sched.h).
 const EXITING: u32 = 4;
@@ -37,7 +36,7 @@ struct TaskContext {
 fn attach() -> Option<&'static mut Attach> {
     // SAFETY: written here by one iterator at a time, and before by userspace.
     let attach = unsafe { &mut *ATTACH.get_ptr_mut(0)? };
-    if attach.init == 0 { None } else { Some(attach) }
+    (attach.init != 0).then_some(attach)
 }
 
 /// Whether a task is in the container by a hierarchy of any cgroup version.

@@ -110,8 +110,8 @@ fn what_ran_before_is_watched_and_nothing_is_disturbed() -> Result<()> {
     let cli = Cli::new()?;
     // One waits in pause (34) all the time, one calls getpgid (121) at times, one mounts; a device and a file of
     // /proc/sys are open since before; threads wait for the file `go`.
-    let test = std::env::current_exe()?;
-    let program = format!("--volume={}:/threads:ro", test.display());
+    let threads = std::env::current_exe()?;
+    let program = format!("--volume={}:/threads:ro", threads.display());
     let script = "exec 3</dev/full 4>>/proc/sys/net/ipv4/ip_forward
         perl -e 'syscall(34)' & perl -e 'while (1) { syscall(121, 0); select(undef, undef, undef, 0.1) }' &
         cd /here; /threads --exact --ignored a_thread_that_waits_in_the_container >/dev/null &

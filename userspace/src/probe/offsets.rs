@@ -134,8 +134,8 @@ impl<'a> Structure<'a> {
         let members = &self.members.members;
         let member =
             members.iter().find(|&member| self.btf.resolve_name(member).is_ok_and(|name| name == field));
-        let types = member.and_then(|member| member.get_type_id());
-        match types.map(|id| self.btf.resolve_type_by_id(id)).transpose()? {
+        let id = member.and_then(btf_rs::BtfType::get_type_id);
+        match id.map(|id| self.btf.resolve_type_by_id(id)).transpose()? {
             Some(Type::Array(array)) => Ok(u32::try_from(array.len())?),
             _ => bail!(
                 "this kernel's `struct {}` has no array `{field}`; please report the kernel version",

@@ -99,11 +99,15 @@ impl Running {
                 Err(error) => failures.push(error),
             }
         }
-        // Of one that is not there or not up nobody asked for anything, when the other has it.
+        // Of two that have one of that name the one counts that runs it.
+        if found.len() > 1 && found.iter().any(|(_, container)| runs(container)) {
+            found.retain(|(_, container)| runs(container));
+        }
         let mut found = found.into_iter();
         match (found.next(), found.next(), failures.into_iter().next()) {
             (Some(_), Some(_), _) => Err(NotAttachable::InBoth(name.to_owned()).into()),
             (Some((engine, container)), None, _) => Self::of(engine, name, container),
+            // An engine that is not there or not up was not asked for, when the other is.
             (None, _, Some(error)) if without.is_empty() || !is_absent(&error) => Err(error),
             _ => Err(NotAttachable::Unknown { name: name.to_owned(), engines: without }.into()),
         }
@@ -112,7 +116,7 @@ impl Running {
     fn of(engine: EngineName, name: &str, container: Container) -> Result<Self> {
         let state = &container.state;
         let init = u32::try_from(state.pid).ok().filter(|&pid| pid != 0);
-        let (Some(init), "running" | "paused") = (init, state.status.as_str()) else {
+        let Some(init) = init.filter(|_| runs(&container)) else {
             return Err(
                 NotAttachable::NotRunning { name: name.to_owned(), status: state.status.clone() }.into()
             );
@@ -166,7 +170,8 @@ impl Running {
             image: self.client.image_digest(&self.container.image)?,
             security_modules: modules
                 .into_iter()
-                .filter_map(|(on, name)| on.then(|| name.to_owned()))
+                .filter(|&(on, _)| on)
+                .map(|(_, name)| name.to_owned())
                 .collect::<BTreeSet<_>>(),
         })
     }
@@ -216,6 +221,10 @@ fn inspect(engine: EngineName, name: &str) -> Result<Option<Container>> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn runs(container: &Container) -> bool {
+    matches!(container.state.status.as_str(), "running" | "paused")
 }
 
 /// An engine that is not installed, or not started.
