@@ -12,7 +12,7 @@ use crate::{
     capability::Capability,
     emit::seccomp::workload_seccomp,
     syscalls::Abi,
-    trace::{CapabilityRequest, Loss, Run, Trace},
+    trace::{CapabilityRequest, Loss, Trace},
 };
 
 /// One need: any of these capabilities meets it.
@@ -68,12 +68,15 @@ pub fn derive(trace: &Trace) -> Profile {
 /// What a loss means. Another run of the same image that was seen from its start tells of the start as far as
 /// both are alike, which nobody knows: it stays a loss.
 fn incomplete(loss: &Loss, trace: &Trace) -> String {
-    let image = |run: &Run| run.engine.as_ref().map(|engine| engine.image.clone());
-    let started: BTreeSet<_> =
-        trace.runs.iter().filter(|run| run.attached.is_none()).filter_map(image).collect();
-    let mut attached = trace.runs.iter().filter(|run| run.attached.is_some());
+    let images = |attached: bool| -> BTreeSet<_> {
+        let runs = trace.runs.iter().filter(|run| run.attached.is_some() == attached);
+        runs.map(|run| run.engine.as_ref().map(|engine| &engine.image)).collect()
+    };
+    let watched = images(true);
     if *loss == Loss::StartedBefore
-        && attached.all(|run| image(run).is_some_and(|image| started.contains(&image)))
+        && !watched.is_empty()
+        && !watched.contains(&None)
+        && watched.is_subset(&images(false))
     {
         return "a container ran before its recording began: its start is known from another run of its image, \
                 and nothing is missing if both start alike"
