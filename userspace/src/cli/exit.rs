@@ -6,7 +6,7 @@ use crate::{
     launch,
     probe::HostCannot,
     trace::Trace,
-    workload::{Interrupted, docker::DockerError, running::NotAttachable},
+    workload::{Interrupted, client::EngineError, running::NotAttachable},
 };
 
 /// What a verb ends with.
@@ -55,10 +55,10 @@ pub(super) fn of_error(error: &anyhow::Error) -> ExitCode {
         }
         let host = cause.is::<HostCannot>()
             || matches!(cause.downcast_ref(), Some(NotAttachable::Elsewhere(_)))
-            || cause.downcast_ref::<DockerError>().is_some_and(|error| {
+            || cause.downcast_ref::<EngineError>().is_some_and(|error| {
                 matches!(
                     error,
-                    DockerError::Client { .. } | DockerError::Unreachable(_) | DockerError::Permission(_)
+                    EngineError::Client { .. } | EngineError::Unreachable(_) | EngineError::Permission(_)
                 )
             });
         if host {

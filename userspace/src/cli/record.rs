@@ -9,16 +9,13 @@ use crate::{
     document,
     probe::Hooks,
     trace::Outcome,
-    workload::{
-        Options, Recorded, Streams, Workload, attach,
-        running::{EngineName, Running},
-    },
+    workload::{Options, Recorded, Streams, Workload, attach, engine::EngineKind, running::Running},
 };
 
 /// Record one run of a command, or a container that runs already
 ///
-/// COMMAND, which is `docker run …` or any program, runs as it is, with its own standard streams. Ctrl-C ends it;
-/// what was seen until then is written and marked incomplete.
+/// COMMAND, which is `docker run …`, `podman run …` or any program, runs as it is, with its own standard
+/// streams. Ctrl-C ends it; what was seen until then is written and marked incomplete.
 ///
 /// With --container nothing is started and nothing is stopped: a running container is watched for a while, and
 /// goes on. What it did before, its start above all, is not in the trace, which is therefore marked incomplete
@@ -47,8 +44,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "TIME", requires = "container", conflicts_with = "command", value_parser = duration)]
     duration: Option<Duration>,
     /// The engine that has the container; else whichever knows it
-    #[arg(long, requires = "container", conflicts_with = "command")]
-    engine: Option<EngineName>,
+    #[arg(long, value_name = "docker|podman", value_parser = engine, requires = "container", conflicts_with = "command")]
+    engine: Option<EngineKind>,
     /// The command and its arguments
     #[arg(last = true, required_unless_present = "container", value_name = "COMMAND")]
     command: Vec<String>,
@@ -93,7 +90,7 @@ fn run(arguments: &Arguments) -> Result<Recorded> {
     let options = Options {
         hooks: Hooks {
             // What an engine masks or mounts read-only is seen by the same hook.
-            failures: arguments.failures || matches!(workload, Workload::Docker(..)),
+            failures: arguments.failures || matches!(workload, Workload::Container(..)),
             verbose: arguments.verbose,
         },
         // Standard output is the trace's when it has no file.
@@ -102,6 +99,10 @@ fn run(arguments: &Arguments) -> Result<Recorded> {
         limit: None,
     };
     runtime()?.block_on(workload.record(options))
+}
+
+fn engine(name: &str) -> Result<EngineKind> {
+    EngineKind::ALL.into_iter().find(|engine| engine.name() == name).context("docker and podman are known")
 }
 
 /// `90`, `60s`, `1h30m`: whole numbers, each with its unit; seconds without one.

@@ -1,7 +1,7 @@
 //! Profile -> bytes, one module per target; no I/O.
 
-pub mod docker;
-pub mod docker_devices;
-pub mod docker_script;
-pub mod docker_warning;
+pub mod container;
+pub mod container_devices;
+pub mod container_script;
+pub mod container_warning;
 pub mod seccomp;

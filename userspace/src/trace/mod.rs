@@ -12,12 +12,15 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     access::BadAccess,
     facts::Facts,
-    paths::{MOUNTED, PathAccess, is_below, masked},
+    paths::{MASKED, MOUNTED, PathAccess, READ_ONLY, is_below, masked},
 };
 use crate::{capability::Capability, syscalls::Abi};
 
 /// The trace format that this build writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
+
+/// What evidence calls the OCI runtime or launcher, where a program is named.
+pub const RUNTIME: &str = "(container runtime)";
 
 /// What was recorded. Merging two is the union of their facts: commutative, associative, idempotent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,8 +8,8 @@ use crate::{
     profile::{Profile, is_base, rules},
     syscalls::Abi,
     trace::{
-        CapabilityCheck, CapabilityRequest, DeviceAccess, DeviceType, Facts, Failure, Outcome, SyscallUse,
-        Trace,
+        CapabilityCheck, CapabilityRequest, DeviceAccess, DeviceType, Facts, Failure, Outcome, RUNTIME,
+        SyscallUse, Trace,
     },
     workload::Recorded,
 };
@@ -92,7 +92,7 @@ pub struct Findings {
 #[must_use]
 pub fn compare(before: &Recorded, after: &Recorded, profile: &Profile, with_output: bool) -> Findings {
     let mut differences = behaviour(before, after, with_output);
-    let new = new_failures(&before.trace, &after.trace);
+    let new = new_failures(&before.trace, &after.trace, after.start_failure.is_none());
     differences.extend(new.iter().cloned().map(Difference::NewFailure));
     let denials = if differences.is_empty() {
         BTreeSet::new()
@@ -128,9 +128,11 @@ pub fn behaviour(before: &Recorded, after: &Recorded, with_output: bool) -> BTre
 }
 
 /// Calls that failed only in the second run.
-fn new_failures(before: &Trace, after: &Trace) -> BTreeSet<Failure> {
+fn new_failures(before: &Trace, after: &Trace, started: bool) -> BTreeSet<Failure> {
     let known = before.failures.as_ref();
     let failures = after.failures.iter().flat_map(Facts::keys);
+    // What its runtime was denied, a container that runs did not need.
+    let failures = failures.filter(|failure| !started || failure.program != RUNTIME);
     failures.filter(|failure| known.is_none_or(|known| !known.contains(failure))).cloned().collect()
 }
 

@@ -1,24 +1,15 @@
 //! Finding a container that runs, by what the user calls it.
 
-use std::{collections::BTreeSet, fs};
+use std::fs;
 
 use anyhow::Result;
-use serde::Deserialize;
 
 use super::{
-    docker::{Docker, DockerError, read},
-    docker_answers::{Container, runtime_version},
+    answers::Container,
+    client::{Client, EngineError},
+    engine::EngineKind,
 };
 use crate::{shell::printable, trace::Engine};
-
-/// Whose container it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum EngineName {
-    /// docker.
-    Docker,
-    /// podman.
-    Podman,
-}
 
 /// Why there is nothing to attach to, and the way out.
 #[derive(Debug, thiserror::Error)]
@@ -53,8 +44,7 @@ pub enum NotAttachable {
 /// A container that runs.
 #[derive(Clone, Debug)]
 pub struct Running {
-    client: Docker,
-    engine: EngineName,
+    client: Client,
     /// Its full id.
     pub id: String,
     /// Its name.
@@ -66,36 +56,21 @@ pub struct Running {
     container: Container,
 }
 
-impl EngineName {
-    const ALL: [Self; 2] = [Self::Docker, Self::Podman];
-
-    fn program(self) -> &'static str {
-        match self {
-            Self::Docker => "docker",
-            Self::Podman => "podman",
-        }
-    }
-
-    fn client(self) -> Docker {
-        Docker::named(self.program())
-    }
-}
-
 impl Running {
     /// Finds it by name or by the beginning of its id, with one engine or with those that are here.
     ///
     /// # Errors
     ///
     /// [`NotAttachable`], or why an engine cannot be asked.
-    pub fn find(name: &str, engine: Option<EngineName>) -> Result<Self> {
-        let asked = engine.map_or(EngineName::ALL.to_vec(), |engine| vec![engine]);
+    pub fn find(name: &str, engine: Option<EngineKind>) -> Result<Self> {
+        let asked = engine.map_or(EngineKind::ALL.to_vec(), |engine| vec![engine]);
         let mut found = Vec::new();
         let mut without = Vec::new();
         let mut failures = Vec::new();
         for engine in asked {
             match inspect(engine, name) {
                 Ok(Some(container)) => found.push((engine, container)),
-                Ok(None) => without.push(engine.program().to_owned()),
+                Ok(None) => without.push(engine.name().to_owned()),
                 Err(error) => failures.push(error),
             }
         }
@@ -113,7 +88,7 @@ impl Running {
         }
     }
 
-    fn of(engine: EngineName, name: &str, container: Container) -> Result<Self> {
+    fn of(engine: EngineKind, name: &str, container: Container) -> Result<Self> {
         let state = &container.state;
         let init = u32::try_from(state.pid).ok().filter(|&pid| pid != 0);
         let Some(init) = init.filter(|_| runs(&container)) else {
@@ -127,8 +102,7 @@ impl Running {
             return Err(NotAttachable::Elsewhere(name.to_owned()).into());
         }
         Ok(Self {
-            client: engine.client(),
-            engine,
+            client: Client::local(engine),
             id: container.id.clone(),
             name: container.name.trim_start_matches('/').to_owned(),
             init,
@@ -143,10 +117,7 @@ impl Running {
     ///
     /// When the engine does not answer.
     pub fn engine(&self) -> Result<Engine> {
-        match self.engine {
-            EngineName::Docker => Ok(self.client.engine(&self.client.info()?, &self.container)?),
-            EngineName::Podman => self.podman(),
-        }
+        Ok(self.client.engine_of(&self.client.info()?, &self.container)?)
     }
 
     /// Its exit status once it has ended; `None` when it is gone, as with `--rm`, or runs again.
@@ -155,68 +126,14 @@ impl Running {
         let state = self.client.inspect(&self.id).ok()?.state;
         (state.pid == 0 && state.status != "restarting").then_some(state.exit_code)
     }
-
-    fn podman(&self) -> Result<Engine> {
-        let output = self.client.ok("info", &["--format", "json"])?;
-        let info: PodmanInfo = read("info", &output.stdout)?;
-        let security = &info.host.security;
-        let modules = [(security.apparmor, "apparmor"), (security.selinux, "selinux")];
-        let runtime = &info.host.oci_runtime;
-        Ok(Engine {
-            name: "podman".to_owned(),
-            version: info.version.version,
-            runtime_version: runtime_version(&runtime.path),
-            runtime: runtime.name.clone(),
-            image: self.client.image_digest(&self.container.image)?,
-            security_modules: modules
-                .into_iter()
-                .filter(|&(on, _)| on)
-                .map(|(_, name)| name.to_owned())
-                .collect::<BTreeSet<_>>(),
-        })
-    }
-}
-
-/// The parts of `podman info` that matter here.
-#[derive(Deserialize)]
-struct PodmanInfo {
-    host: PodmanHost,
-    version: PodmanVersion,
-}
-
-#[derive(Deserialize)]
-struct PodmanHost {
-    #[serde(rename = "ociRuntime")]
-    oci_runtime: PodmanRuntime,
-    security: PodmanSecurity,
-}
-
-#[derive(Deserialize)]
-struct PodmanRuntime {
-    name: String,
-    path: String,
-}
-
-#[derive(Deserialize)]
-struct PodmanSecurity {
-    #[serde(rename = "apparmorEnabled")]
-    apparmor: bool,
-    #[serde(rename = "selinuxEnabled")]
-    selinux: bool,
-}
-
-#[derive(Deserialize)]
-struct PodmanVersion {
-    #[serde(rename = "Version")]
-    version: String,
 }
 
 /// The container of that name; `None` when the engine has none.
-fn inspect(engine: EngineName, name: &str) -> Result<Option<Container>> {
-    match engine.client().inspect(name) {
+fn inspect(engine: EngineKind, name: &str) -> Result<Option<Container>> {
+    match Client::local(engine).inspect(name) {
         Ok(container) => Ok(Some(container)),
-        Err(DockerError::Refused { message, .. }) if is_unknown(&message) => Ok(None),
-        Err(DockerError::Refused { message, .. }) if is_ambiguous(&message) => {
+        Err(EngineError::Refused { message, .. }) if is_unknown(&message) => Ok(None),
+        Err(EngineError::Refused { message, .. }) if is_ambiguous(&message) => {
             Err(NotAttachable::Ambiguous(name.to_owned()).into())
         }
         Err(error) => Err(error.into()),
@@ -229,7 +146,7 @@ fn runs(container: &Container) -> bool {
 
 /// An engine that is not installed, or not started.
 fn is_absent(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(DockerError::Client { .. } | DockerError::Unreachable(_)))
+    matches!(error.downcast_ref(), Some(EngineError::Client { .. } | EngineError::Unreachable(_)))
 }
 
 /// In docker's words or podman's.
