@@ -78,7 +78,7 @@ fn workload(attach: &Attach, registers: u64) -> Task {
 #[inline(always)]
 pub(crate) fn unmarked(parent: *mut task_struct) -> Option<Task> {
     let attach = attach()?;
-    (attach.namespace != 0 && in_container(parent as u64) != 0).then(|| workload(attach, 0))
+    (attach.marking != 0 && in_container(parent as u64) != 0).then(|| workload(attach, 0))
 }
 
 #[unsafe(no_mangle)]
@@ -99,14 +99,19 @@ extern "C" fn attach_tasks(context: *mut TaskContext) -> i32 {
         attach.namespace = read(read(address, offset!(task_real_cred)), offset!(cred_user_ns));
     }
     let exiting = || read::<u32>(address, offset!(task_flags)) & EXITING != 0;
-    let mut found = FoundTask { process, abi: 0, syscall: NO_SYSCALL, new: 0 };
+    let memory = read(address, offset!(task_mm));
+    let mut found = FoundTask { process, abi: 0, syscall: NO_SYSCALL, new: 0, memory };
     if let Some(state) = TASKS.get(task) {
         if state.stage == STAGE_WORKLOAD && state.program == PROGRAM_OTHER && !exiting() {
             name(state, meta, &mut found);
         }
         return 0;
     }
-    if attach.namespace == 0 || exiting() || in_container(address) == 0 {
+    if exiting() || in_container(address) == 0 {
+        return 0;
+    }
+    if attach.marking == 0 {
+        write(meta, &mut found);
         return 0;
     }
     // SAFETY: the task is not null.
@@ -120,7 +125,7 @@ extern "C" fn attach_tasks(context: *mut TaskContext) -> i32 {
     match TASKS.get_or_insert(task, &mut initial) {
         Some(state) => {
             count(status::STARTED);
-            count(status::GENERATION);
+            name(state, meta, &mut found);
             // Its end may have passed by just before.
             if exiting() {
                 ended(state);
@@ -135,15 +140,15 @@ extern "C" fn attach_tasks(context: *mut TaskContext) -> i32 {
 #[inline(always)]
 fn name(state: &mut Task, meta: *mut Meta, found: &mut FoundTask) {
     // SAFETY: entries are removed by nobody.
-    if let Some(path) = unsafe { RUNNING.get(&found.process) } {
+    if let Some(path) = unsafe { RUNNING.get(&found.memory) } {
         let program = index_of(path, found.process);
         let place = &raw mut state.program;
         // SAFETY: the task's storage, aligned. `AtomicU32` has no such operation for this target.
         unsafe { atomic_cxchg::<u32, { SeqCst }, { SeqCst }>(place, PROGRAM_OTHER, program) };
-        count(status::GENERATION);
-    } else {
+    } else if found.new == 0 {
         write(meta, found);
     }
+    count(status::GENERATION);
 }
 
 #[inline(always)]

@@ -294,9 +294,11 @@ pub struct Attach {
     pub pid_namespace: u64,
     /// Its network namespace.
     pub net_namespace: u64,
+    /// Not 0 when tasks are to be marked; before, they are only told to userspace, which looks for their programs.
+    pub marking: u64,
 }
 
-/// Written by the task iterator of a task that it marks, or that has no program yet.
+/// Written by the task iterator of a task that it marks, or whose program it does not know yet.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FoundTask {
@@ -308,9 +310,11 @@ pub struct FoundTask {
     pub syscall: u32,
     /// 1 when it was marked just now.
     pub new: u32,
+    /// Its `mm`: an execve gives it another.
+    pub memory: u64,
 }
 
-/// Processes whose executable userspace can tell the kernel side at once.
+/// Executables that userspace can tell the kernel side.
 pub const EXECUTABLES: usize = 16384;
 
 /// Indices into the status counters.
@@ -363,6 +367,8 @@ pub struct Offsets {
     pub task_cgroups: u32,
     /// `task_struct.flags`.
     pub task_flags: u32,
+    /// `task_struct.mm`.
+    pub task_mm: u32,
     /// `task_struct.tgid`.
     pub task_tgid: u32,
     /// `nsproxy.mnt_ns`.
@@ -466,7 +472,7 @@ const _: () = {
     assert!(size_of::<OpenedKey>() == 16 + OPENED_PATH);
     assert!(size_of::<Walk>() == size_of::<OpenedKey>() + 33 * 8 && OPENED_DEPTH < 32);
     assert!(size_of::<Container>() == CONTAINER_ID + 4);
-    assert!(size_of::<Attach>() == 32);
-    assert!(size_of::<FoundTask>() == 16);
-    assert!(size_of::<Offsets>() == 59 * 4);
+    assert!(size_of::<Attach>() == 40);
+    assert!(size_of::<FoundTask>() == 24);
+    assert!(size_of::<Offsets>() == 60 * 4);
 };

@@ -85,7 +85,7 @@ pub(crate) static ATTACH: Array<Attach, 1> = Array::new();
 #[btf_map]
 pub(crate) static ATTACH_SCRATCH: PerCpuArray<Walk, 1> = PerCpuArray::new();
 #[btf_map]
-pub(crate) static RUNNING: HashMap<u32, ProgramPath, EXECUTABLES, { BPF_F_NO_PREALLOC as usize }> =
+pub(crate) static RUNNING: HashMap<u64, ProgramPath, EXECUTABLES, { BPF_F_NO_PREALLOC as usize }> =
     HashMap::new();
 #[btf_map]
 pub(crate) static STATUS: Array<u64, { status::LENGTH as usize }> = Array::new();
@@ -101,6 +101,7 @@ static OFFSETS: Offsets = Offsets {
     task_nsproxy: 0,
     task_cgroups: 0,
     task_flags: 0,
+    task_mm: 0,
     task_tgid: 0,
     nsproxy_mnt_ns: 0,
     css_set_dfl_cgrp: 0,

@@ -29,7 +29,7 @@ const MAX_PASSES: usize = 100;
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 struct PlainAttach(Attach);
-// SAFETY: four u64, without padding.
+// SAFETY: five u64, without padding.
 unsafe impl Pod for PlainAttach {}
 
 #[derive(Clone, Copy)]
@@ -69,11 +69,11 @@ impl Probe {
         let mut paths = BTreeMap::new();
         for _ in 0..MAX_PASSES {
             let found = self.pass("attach_tasks")?;
-            let mut fresh = false;
+            let mut fresh = self.begin_marking()?;
             for task in &found {
                 fresh |= task.new == 1;
-                fresh |= self.name(task.process, &mut paths)?;
-                attached.add(task, paths.get(&task.process).map_or(OTHER_PROGRAMS, String::as_str));
+                fresh |= self.name(task, &mut paths)?;
+                attached.add(task, paths.get(&task.memory).map_or(OTHER_PROGRAMS, String::as_str));
             }
             if !fresh {
                 break;
@@ -131,26 +131,41 @@ impl Probe {
             abi: word(chunk, 1),
             syscall: word(chunk, 2),
             new: word(chunk, 3),
+            memory: u64::from(word(chunk, 4)) | u64::from(word(chunk, 5)) << 32,
         });
         Ok(tasks.collect())
     }
 
     /// Tells the kernel side what a process runs, once; whether that was news.
-    fn name(&mut self, process: u32, paths: &mut BTreeMap<u32, String>) -> Result<bool> {
-        if paths.contains_key(&process) {
+    fn name(&mut self, task: &FoundTask, paths: &mut BTreeMap<u64, String>) -> Result<bool> {
+        if paths.contains_key(&task.memory) {
             return Ok(false);
         }
         // One that has ended has told nothing more than its call.
-        let Ok(path) = read_link(format!("/proc/{process}/exe")) else { return Ok(false) };
+        let Ok(path) = read_link(format!("/proc/{}/exe", task.process)) else { return Ok(false) };
         let mut bytes = [0; PATH];
         let kept = &path.as_os_str().as_bytes()[..path.as_os_str().len().min(PATH - 1)];
         bytes[..kept.len()].copy_from_slice(kept);
-        paths.insert(process, String::from_utf8_lossy(kept).into_owned());
+        paths.insert(task.memory, String::from_utf8_lossy(kept).into_owned());
         let map = self.ebpf.map_mut("RUNNING").ok_or_else(|| anyhow!("the object has no RUNNING"))?;
-        let mut map: HashMap<&mut MapData, u32, PlainPath> = HashMap::try_from(map)?;
-        map.insert(process, PlainPath(ProgramPath { bytes }), 0)
+        let mut map: HashMap<&mut MapData, u64, PlainPath> = HashMap::try_from(map)?;
+        map.insert(task.memory, PlainPath(ProgramPath { bytes }), 0)
             .context("the container has more processes than can be attached to")?;
         Ok(true)
+    }
+
+    /// From the second pass on tasks are marked: by then their programs have been looked up, and what they do
+    /// next counts as those'. Whether it begins now; [`Gone`] when the first pass did not find the container.
+    fn begin_marking(&mut self) -> Result<bool> {
+        let map = self.ebpf.map("ATTACH").ok_or_else(|| anyhow!("the object has no ATTACH"))?;
+        let PlainAttach(attach) = Array::<_, PlainAttach>::try_from(map)?.get(&0, 0)?;
+        if attach.namespace == 0 {
+            return Err(Gone.into());
+        }
+        if attach.marking == 0 {
+            self.set_attach(Attach { marking: 1, ..attach })?;
+        }
+        Ok(attach.marking == 0)
     }
 
     fn set_attach(&mut self, attach: Attach) -> Result<()> {

@@ -33,6 +33,7 @@ pub(super) fn read() -> Result<Offsets> {
         task_nsproxy: task.field("nsproxy")?,
         task_cgroups: task.field("cgroups")?,
         task_flags: task.field("flags")?,
+        task_mm: task.field("mm")?,
         task_tgid: task.field("tgid")?,
         nsproxy_mnt_ns: nsproxy.field("mnt_ns")?,
         css_set_dfl_cgrp: css_set.field("dfl_cgrp")?,

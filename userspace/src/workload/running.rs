@@ -78,13 +78,14 @@ impl Running {
         if found.len() > 1 && found.iter().any(|(_, container)| runs(container)) {
             found.retain(|(_, container)| runs(container));
         }
+        // An engine that is not installed was not asked for, when the other is.
+        failures.retain(|error| without.is_empty() || !is_missing(error));
         let mut found = found.into_iter();
         match (found.next(), found.next(), failures.into_iter().next()) {
             (Some(_), Some(_), _) => Err(NotAttachable::InBoth(name.to_owned()).into()),
             (Some((engine, container)), None, _) => Self::of(engine, name, container),
-            // An engine that is not there or not up was not asked for, when the other is.
-            (None, _, Some(error)) if without.is_empty() || !is_absent(&error) => Err(error),
-            _ => Err(NotAttachable::Unknown { name: name.to_owned(), engines: without }.into()),
+            (None, _, Some(error)) => Err(error),
+            (None, _, None) => Err(NotAttachable::Unknown { name: name.to_owned(), engines: without }.into()),
         }
     }
 
@@ -144,9 +145,8 @@ fn runs(container: &Container) -> bool {
     matches!(container.state.status.as_str(), "running" | "paused")
 }
 
-/// An engine that is not installed, or not started.
-fn is_absent(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(EngineError::Client { .. } | EngineError::Unreachable(_)))
+fn is_missing(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(EngineError::Client { .. }))
 }
 
 /// In docker's words or podman's.
