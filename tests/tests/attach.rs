@@ -149,7 +149,8 @@ fn what_ran_before_is_watched_and_nothing_is_disturbed() -> Result<()> {
     ] {
         ensure!(callers(&trace, call) == &json!([program]), "{call}: {}", callers(&trace, call));
     }
-    let text = trace.to_string();
+    // The runtime of `docker exec` has calls of its own.
+    let text = format!("{} {} {}", trace["syscalls"], trace["programs"], trace["devices"]);
     for word in ["setgroups", "setsid", "setpriv", "\"major\":1,\"minor\":11"] {
         ensure!(!text.contains(word), "{word} is the neighbour's: {text}");
     }
