@@ -2,9 +2,10 @@
 //! nothing new.
 
 use crate::{
-    identity::{ended, index_of, is_container, unified_cgroup},
-    maps::{ATTACH, RUNNING, TASKS, count, fixed, offset, offsets, read},
+    identity::{count_end, index_of, is_container, unified_cgroup},
+    maps::{ATTACH, RUNNING, count, fixed, offset, offsets, read},
     syscalls::in_progress,
+    tasks::TASKS,
 };
 use aya_ebpf::{
     bindings::{seq_file, task_struct},
@@ -128,7 +129,7 @@ extern "C" fn attach_tasks(context: *mut TaskContext) -> i32 {
             name(state, meta, &mut found);
             // Its end may have passed by just before.
             if exiting() {
-                ended(state);
+                count_end(state);
             }
         }
         None => count(status::UNTRACKED),

@@ -1,8 +1,9 @@
 //! What the processes of a container that runs already hold open: devices, and files of kernel file systems.
 
 use crate::{
-    maps::{ATTACH_SCRATCH, DEVICES, TASKS, offset, read, sighted},
+    maps::{ATTACH_SCRATCH, DEVICES, offset, read, sighted},
     paths::{FMODE_READ, FMODE_WRITE, opened_file},
+    tasks::TASKS,
 };
 use aya_ebpf::bindings::task_struct;
 use probe_ebpf::{DeviceKey, NO_SYSCALL, STAGE_WORKLOAD, status};

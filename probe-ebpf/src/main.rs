@@ -6,14 +6,18 @@
 
 mod attach;
 mod capabilities;
+mod capable;
 mod devices;
+mod direct;
 mod empty;
+mod events;
 mod held;
 mod identity;
 mod maps;
 mod masked;
 mod paths;
 mod syscalls;
+mod tasks;
 mod walk;
 
 #[unsafe(link_section = "license")]

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context as _, Result};
 
-use super::{exit::Exit, runtime, tighten::progress};
+use super::{exit::Exit, hooks, runtime, tighten::progress};
 use crate::{
     document,
     probe::Hooks,
@@ -37,6 +37,8 @@ pub(super) struct Arguments {
     /// Say what the kernel side sees of the start
     #[arg(short, long)]
     verbose: bool,
+    #[command(flatten)]
+    hooks: hooks::Arguments,
     /// Watch this running container, by its name or id, instead of running something
     #[arg(long, value_name = "NAME", conflicts_with = "command")]
     container: Option<String>,
@@ -74,7 +76,7 @@ pub(super) fn record(arguments: &Arguments) -> Result<ExitCode> {
 fn watch(name: &str, arguments: &Arguments) -> Result<Recorded> {
     let running = Running::find(name, arguments.engine)?;
     let options = Options {
-        hooks: Hooks { failures: true, verbose: arguments.verbose },
+        hooks: Hooks { failures: true, verbose: arguments.verbose, set: arguments.hooks.set() },
         // It keeps its own.
         streams: Streams::Inherit,
         clean_up: false,
@@ -92,6 +94,7 @@ fn run(arguments: &Arguments) -> Result<Recorded> {
             // What an engine masks or mounts read-only is seen by the same hook.
             failures: arguments.failures || matches!(workload, Workload::Container(..)),
             verbose: arguments.verbose,
+            set: arguments.hooks.set(),
         },
         // Standard output is the trace's when it has no file.
         streams: if arguments.output.as_os_str() == "-" { Streams::Capture } else { Streams::Inherit },

@@ -65,6 +65,7 @@ pub(super) fn tighten(arguments: &Arguments) -> Result<ExitCode> {
         repair: true,
         check: arguments.judge.check.clone(),
         prepare: arguments.judge.prepare.clone(),
+        hooks: arguments.judge.hooks.set(),
     };
     let seccomp = directory.join("seccomp.json");
     let verifier = Verifier { workload: &workload, seccomp: &seccomp, policy: &policy, progress: &progress };
