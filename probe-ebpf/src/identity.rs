@@ -1,7 +1,8 @@
 //! Who belongs to the workload: its tasks by descent, and a container's by its cgroup.
 
 use crate::{
-    maps::{CGROUPS, CONTAINER, EVENTS, NAME_SCRATCH, PATH_SCRATCH, PATHS, STATUS, add, count, offset, read},
+    attach::unmarked,
+    maps::{CONTAINER, EVENTS, PATH_SCRATCH, PATHS, STATUS, add, count, offset, read},
     tasks::{TASKS, current},
 };
 use aya_ebpf::{
@@ -16,8 +17,8 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::{debug, warn};
 use probe_ebpf::{
-    Asked, CONTAINER_ID, ExecEvent, PATH, PROGRAM_FIRST, PROGRAM_OTHER, PROGRAMS, STAGE_LAUNCHER,
-    STAGE_RUNTIME, STAGE_WORKLOAD, TASK_READ_CAPABILITIES, Task, status,
+    Asked, CONTAINER_ID, ExecEvent, PATH, PROGRAM_FIRST, PROGRAM_OTHER, PROGRAMS, ProgramPath,
+    STAGE_LAUNCHER, STAGE_RUNTIME, STAGE_WORKLOAD, TASK_READ_CAPABILITIES, Task, status,
 };
 
 #[inline(always)]
@@ -37,17 +38,25 @@ pub(crate) fn task_newtask(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 pub(crate) fn born(ctx: &impl EbpfContext, child: *mut task_struct) {
     let mut initial = if let Some(parent) = TASKS.get(current()) {
-        Task { registers: 0, asked: Asked::default(), ..*parent }
+        Task { registers: 0, ended: 0, asked: Asked::default(), ..*parent }
     } else {
-        let set: u64 = read(child as u64, offset!(task_cgroups));
-        let cgroup: u64 = read(set, offset!(css_set_dfl_cgrp));
-        // SAFETY: the value is only tested for presence.
-        if unsafe { CGROUPS.get(&cgroup) }.is_none() {
+        let cgroup = unified_cgroup(child as u64);
+        // Everybody else's children are born where their parents are.
+        if cgroup != unified_cgroup(current() as u64) && is_container(cgroup) {
+            runtime_task()
+        } else if let Some(found) = unmarked(current()) {
+            found
+        } else {
             return;
         }
-        runtime_task()
     };
     track(ctx, child, &mut initial);
+}
+
+/// The cgroup of a task in the unified hierarchy.
+#[inline(always)]
+pub(crate) fn unified_cgroup(task: u64) -> u64 {
+    read(read(task, offset!(task_cgroups)), offset!(css_set_dfl_cgrp))
 }
 
 #[inline(always)]
@@ -74,6 +83,7 @@ fn runtime_task() -> Task {
         pid_namespace: 0,
         net_namespace: 0,
         registers: 0,
+        ended: 0,
         asked: Asked::default(),
     }
 }
@@ -84,12 +94,20 @@ pub(crate) fn sched_process_exit(_: BtfTracePointContext) -> i32 {
     0
 }
 
+/// Counts the end of a task, once.
+#[inline(always)]
+pub(crate) fn count_end(state: &mut Task) {
+    if add(&raw mut state.ended) == 0 {
+        count(status::ENDED);
+        count(status::GENERATION);
+    }
+}
+
 /// The running task ends (`do_exit`).
 #[inline(always)]
 pub(crate) fn ended() {
-    if TASKS.get(current()).is_some() {
-        count(status::ENDED);
-        count(status::GENERATION);
+    if let Some(state) = TASKS.get(current()) {
+        count_end(state);
     }
 }
 
@@ -138,13 +156,19 @@ fn program(path: u64) -> u32 {
         bpf_probe_read_kernel((&raw mut key.bytes).cast(), PATH as u32, core::ptr::null());
         bpf_probe_read_kernel_str((&raw mut key.bytes).cast(), PATH as u32, path as *const _);
     }
+    index_of(key, (bpf_get_current_pid_tgid() >> 32) as u32)
+}
+
+/// The index of the program at this path, which that process runs.
+#[inline(always)]
+pub(crate) fn index_of(key: &ProgramPath, pid: u32) -> u32 {
     // SAFETY: entries are never removed.
-    if let Some(index) = unsafe { PATHS.get(&*key) } {
+    if let Some(index) = unsafe { PATHS.get(key) } {
         return *index;
     }
     let Some(used) = STATUS.get_ptr_mut(status::PROGRAMS_USED) else { return PROGRAM_OTHER };
     let index = add(used) as u32 + PROGRAM_FIRST;
-    if index as usize >= PROGRAMS || PATHS.insert(&*key, &index, 0).is_err() {
+    if index as usize >= PROGRAMS || PATHS.insert(key, &index, 0).is_err() {
         count(status::PROGRAMS_FULL);
         return PROGRAM_OTHER;
     }
@@ -152,7 +176,7 @@ fn program(path: u64) -> u32 {
         let place: *mut ExecEvent = event.as_mut_ptr();
         // SAFETY: reserved for one event; all of it is written.
         unsafe {
-            (*place).pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+            (*place).pid = pid;
             (*place).program = index;
             (*place).path = *key;
         }
@@ -169,29 +193,31 @@ const MAX_DEPTH: usize = 8;
 /// Where the id stands in a cgroup's name: at the start (docker's cgroupfs driver), behind `crio-`,
 /// behind `docker-` or `libpod-`, behind `cri-containerd-`.
 const ID_OFFSETS: [usize; 4] = [0, 5, 7, 15];
+/// Words of a name that are looked at: the largest offset, an id and the closing zero.
+const NAME_WORDS: usize = (15 + CONTAINER_ID + 1).div_ceil(8);
 
 /// Whether a cgroup is the container's or below it.
 #[inline(always)]
-fn is_container(cgroup: u64) -> bool {
+pub(crate) fn is_container(cgroup: u64) -> bool {
     let Some(container) = CONTAINER.get(0) else { return false };
     if container.armed == 0 {
         return false;
     }
-    let Some(scratch) = NAME_SCRATCH.get_ptr_mut(0) else { return false };
     let mut node: u64 = read(cgroup, offset!(cgroup_kn));
     for _ in 0..MAX_DEPTH {
         if node == 0 {
             return false;
         }
-        // SAFETY: per-processor scratch space of the cgroup programs, which run under a spin lock
-        // (TRACE_CGROUP_PATH, kernel/cgroup/cgroup-internal.h); the helper checks the address.
+        // Zeroed for each name: the helper leaves what is behind a shorter one, which may be the id.
+        let mut bytes = [0u64; NAME_WORDS];
+        let name: u64 = read(node, offset!(kernfs_node_name));
+        // SAFETY: the buffer is ours and of that size; the helper checks the address.
         unsafe {
-            let name: u64 = read(node, offset!(kernfs_node_name));
-            bpf_probe_read_kernel_str((&raw mut (*scratch).bytes).cast(), PATH as u32, name as *const _);
+            bpf_probe_read_kernel_str(bytes.as_mut_ptr().cast(), (NAME_WORDS * 8) as u32, name as *const _);
         }
         for offset in ID_OFFSETS {
-            // SAFETY: the largest offset and an id fit into a path.
-            if unsafe { same_id((&raw const (*scratch).bytes).byte_add(offset).cast(), &container.id) } {
+            // SAFETY: the largest offset and an id fit into a name.
+            if unsafe { same_id(bytes.as_ptr().byte_add(offset), &container.id) } {
                 return true;
             }
         }
@@ -226,17 +252,16 @@ pub(crate) fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
             "a runtime's process {} entered the container's cgroup",
             bpf_get_current_pid_tgid() >> 32
         );
-        track(&ctx, task, &mut runtime_task());
+        // Who moves itself was there already.
+        let mut initial = unmarked(current()).unwrap_or_else(runtime_task);
+        track(&ctx, task, &mut initial);
     }
     0
 }
 
-/// Remembers the container's cgroups for `task_newtask`, and that the workload makes its own.
+/// The workload makes a cgroup of its own.
 #[btf_tracepoint(function = "cgroup_mkdir")]
-pub(crate) fn cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
-    if is_container(ctx.arg(0)) {
-        let _ = CGROUPS.insert(&ctx.arg::<u64>(0), &1, 0);
-    }
+pub(crate) fn cgroup_mkdir(_: BtfTracePointContext) -> i32 {
     crate::paths::cgroup_made();
     0
 }

@@ -56,6 +56,8 @@ pub struct Task {
     pub net_namespace: u64,
     /// Where the kernel keeps its registers during a system call; 0 before its first.
     pub registers: u64,
+    /// Not 0 when its end has been counted.
+    pub ended: u64,
     /// The capability check that it is in, where entry and return are seen apart.
     pub asked: Asked,
 }
@@ -309,6 +311,41 @@ pub struct Container {
     pub armed: u32,
 }
 
+/// A container that ran before the recording began, and what its tasks are to be marked with.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attach {
+    /// Its first process, in the initial pid namespace; 0 when there is no such container.
+    pub init: u64,
+    /// That one's user namespace; 0 until it was found.
+    pub namespace: u64,
+    /// Its pid namespace.
+    pub pid_namespace: u64,
+    /// Its network namespace.
+    pub net_namespace: u64,
+    /// Not 0 when tasks are to be marked; before, they are only told to userspace, which looks for their programs.
+    pub marking: u64,
+}
+
+/// Written by the task iterator of a task that it marks, or whose program it does not know yet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FoundTask {
+    /// Its process, in the initial pid namespace.
+    pub process: u32,
+    /// Index into the ABIs.
+    pub abi: u32,
+    /// The system call that it is in, or [`NO_SYSCALL`].
+    pub syscall: u32,
+    /// 1 when it was marked just now.
+    pub new: u32,
+    /// Its `mm`: an execve gives it another.
+    pub memory: u64,
+}
+
+/// Executables that userspace can tell the kernel side.
+pub const EXECUTABLES: usize = 16384;
+
 /// Indices into the status counters.
 pub mod status {
     /// Facts that found their map full: capability checks.
@@ -359,10 +396,22 @@ pub struct Offsets {
     pub task_nsproxy: u32,
     /// `task_struct.cgroups`.
     pub task_cgroups: u32,
+    /// `task_struct.flags`.
+    pub task_flags: u32,
+    /// `task_struct.mm`.
+    pub task_mm: u32,
+    /// `task_struct.tgid`.
+    pub task_tgid: u32,
     /// `nsproxy.mnt_ns`.
     pub nsproxy_mnt_ns: u32,
     /// `css_set.dfl_cgrp`.
     pub css_set_dfl_cgrp: u32,
+    /// `css_set.subsys`.
+    pub css_set_subsys: u32,
+    /// How many there are: `CGROUP_SUBSYS_COUNT`.
+    pub css_set_subsystems: u32,
+    /// `cgroup_subsys_state.cgroup`.
+    pub css_cgroup: u32,
     /// `cgroup.kn`.
     pub cgroup_kn: u32,
     /// `kernfs_node.name`.
@@ -411,6 +460,10 @@ pub struct Offsets {
     pub file_entry: u32,
     /// `inode.i_sb`.
     pub inode_sb: u32,
+    /// `inode.i_mode`.
+    pub inode_mode: u32,
+    /// `inode.i_rdev`.
+    pub inode_rdev: u32,
     /// `super_block.s_magic`.
     pub super_magic: u32,
     /// `super_block.s_fs_info`.
@@ -450,7 +503,7 @@ pub struct Offsets {
 }
 
 const _: () = {
-    assert!(size_of::<Task>() == 72);
+    assert!(size_of::<Task>() == 80);
     assert!(size_of::<CapabilityKey>() == 24 + 8 * CALLERS);
     assert!(size_of::<DeviceKey>() == 32);
     assert!(size_of::<CapabilitySetKey>() == 40);
@@ -459,5 +512,7 @@ const _: () = {
     assert!(size_of::<ExecEvent>() == 8 + PATH);
     assert!(size_of::<Walk>() == size_of::<OpenedKey>() + 33 * 8 && OPENED_DEPTH < 32);
     assert!(size_of::<Container>() == CONTAINER_ID + 4);
-    assert!(size_of::<Offsets>() == 59 * 4);
+    assert!(size_of::<Attach>() == 40);
+    assert!(size_of::<FoundTask>() == 24);
+    assert!(size_of::<Offsets>() == 67 * 4);
 };

@@ -4,12 +4,14 @@
 #![feature(core_intrinsics)]
 #![expect(internal_features, reason = "atomic addition, see maps::add")]
 
+mod attach;
 mod capabilities;
 mod capable;
 mod devices;
 mod direct;
 mod empty;
 mod events;
+mod held;
 mod identity;
 mod maps;
 mod masked;

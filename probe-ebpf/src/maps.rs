@@ -1,15 +1,15 @@
 //! The maps, and the small operations every program needs.
 
 use aya_ebpf::{
-    bindings::BPF_F_MMAPABLE,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
     helpers::bpf_probe_read_kernel,
     macros::btf_map,
 };
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use probe_ebpf::{
-    ABIS, CapabilityKey, CapabilitySetKey, Container, Counts, DeviceKey, ExecEvent, FailureKey, Offsets,
-    OpenedKey, PROGRAMS, ProgramPath, SYSCALLS, Seen, Walk, status,
+    ABIS, Attach, CapabilityKey, CapabilitySetKey, Container, Counts, DeviceKey, EXECUTABLES, ExecEvent,
+    FailureKey, Offsets, OpenedKey, PROGRAMS, ProgramPath, SYSCALLS, Seen, Walk, status,
 };
 
 #[btf_map]
@@ -20,8 +20,6 @@ pub(crate) static COUNTS: PerCpuArray<Counts, 1> = PerCpuArray::new();
 pub(crate) static PATHS: HashMap<ProgramPath, u32, { PROGRAMS }> = HashMap::new();
 #[btf_map]
 pub(crate) static PATH_SCRATCH: PerCpuArray<ProgramPath, 1> = PerCpuArray::new();
-#[btf_map]
-pub(crate) static NAME_SCRATCH: PerCpuArray<ProgramPath, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static CAPABILITIES: HashMap<CapabilityKey, u64, 8192> = HashMap::new();
 #[btf_map]
@@ -41,7 +39,12 @@ pub(crate) static CGROUP_SCRATCH: PerCpuArray<OpenedKey, 1> = PerCpuArray::new()
 #[btf_map]
 pub(crate) static CONTAINER: Array<Container, 1> = Array::new();
 #[btf_map]
-pub(crate) static CGROUPS: HashMap<u64, u32, 1024> = HashMap::new();
+pub(crate) static ATTACH: Array<Attach, 1> = Array::new();
+#[btf_map]
+pub(crate) static ATTACH_SCRATCH: PerCpuArray<Walk, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static RUNNING: HashMap<u64, ProgramPath, EXECUTABLES, { BPF_F_NO_PREALLOC as usize }> =
+    HashMap::new();
 #[btf_map]
 pub(crate) static STATUS: Array<u64, { status::LENGTH as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
@@ -55,8 +58,14 @@ static OFFSETS: Offsets = Offsets {
     task_cred: 0,
     task_nsproxy: 0,
     task_cgroups: 0,
+    task_flags: 0,
+    task_mm: 0,
+    task_tgid: 0,
     nsproxy_mnt_ns: 0,
     css_set_dfl_cgrp: 0,
+    css_set_subsys: 0,
+    css_set_subsystems: 0,
+    css_cgroup: 0,
     cgroup_kn: 0,
     kernfs_node_name: 0,
     kernfs_node_parent: 0,
@@ -81,6 +90,8 @@ static OFFSETS: Offsets = Offsets {
     file_mount: 0,
     file_entry: 0,
     inode_sb: 0,
+    inode_mode: 0,
+    inode_rdev: 0,
     super_magic: 0,
     super_fs_info: 0,
     proc_pid_ns: 0,

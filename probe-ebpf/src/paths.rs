@@ -6,11 +6,11 @@ use crate::{
     tasks::{TASKS, current},
     walk::{ascend, descend, forget_depth},
 };
-use aya_ebpf::bindings::task_struct;
-use probe_ebpf::{OPENED_PATH, OpenedKey, STAGE_WORKLOAD, Task, magic, status};
+use aya_ebpf::{bindings::task_struct, btf_maps::PerCpuArray};
+use probe_ebpf::{OPENED_PATH, OpenedKey, STAGE_WORKLOAD, Task, Walk, magic, status};
 
-const FMODE_READ: u32 = 1;
-const FMODE_WRITE: u32 = 2;
+pub(crate) const FMODE_READ: u32 = 1;
+pub(crate) const FMODE_WRITE: u32 = 2;
 
 /// Whether this is the number of open, creat, openat, open_by_handle_at or openat2.
 #[inline(always)]
@@ -31,7 +31,12 @@ pub(crate) fn opened(task: *mut task_struct, fd: u64) -> u32 {
     }
     let fdt: u64 = read(read(task as u64, offset!(task_files)), offset!(files_fdt));
     let table: u64 = read(fdt, offset!(fdtable_fd));
-    let file: u64 = read(table, (fd as u32 as usize) * 8);
+    opened_file(state, read(table, (fd as u32 as usize) * 8), &OPENED_SCRATCH)
+}
+
+/// Looks at a file that is open.
+#[inline(always)]
+pub(crate) fn opened_file(state: &Task, file: u64, scratch: &PerCpuArray<Walk, 1>) -> u32 {
     let inode: u64 = read(file, offset!(file_inode));
     let superblock: u64 = read(inode, offset!(inode_sb));
     let magic = read::<u64>(superblock, offset!(super_magic)) as u32;
@@ -45,7 +50,7 @@ pub(crate) fn opened(task: *mut task_struct, fd: u64) -> u32 {
     if foreign && !write {
         return 0;
     }
-    let Some(scratch) = OPENED_SCRATCH.get_ptr_mut(0) else { return 0 };
+    let Some(scratch) = scratch.get_ptr_mut(0) else { return 0 };
     // SAFETY: per-processor scratch space; tracepoint programs are not preempted by one another.
     let walk = unsafe { &mut *scratch };
     walk.key = OpenedKey {

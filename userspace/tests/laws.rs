@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use unpriv::{
     document,
     profile::derive,
-    trace::{CapabilityCheck, Facts, Trace},
+    trace::{Attached, CapabilityCheck, Facts, Loss, Run, Trace},
 };
 
 /// Recorded traces, and pieces of them: every fact alone and with its neighbours.
@@ -21,6 +21,7 @@ fn traces() -> Vec<Trace> {
         for part in 0..3 {
             traces.push(piece(&trace, part));
         }
+        traces.push(attached(&trace));
         traces.push(trace);
     }
     assert!(traces.len() > 8, "fixtures are missing");
@@ -46,6 +47,18 @@ fn piece(trace: &Trace, part: usize) -> Trace {
         });
     }
     piece
+}
+
+/// What watching the container of a trace would have given, had it run before.
+fn attached(trace: &Trace) -> Trace {
+    let mut attached = piece(trace, 0);
+    let watched = Attached { container: "web".to_owned(), milliseconds: 3000 };
+    let runs = std::mem::take(&mut attached.runs);
+    attached.runs =
+        runs.into_iter().map(|run| Run { outcome: None, attached: Some(watched.clone()), ..run }).collect();
+    attached.lost.insert(Loss::StartedBefore);
+    attached.complete = false;
+    attached
 }
 
 fn merged(one: &Trace, other: &Trace) -> Trace {
@@ -103,6 +116,21 @@ fn more_facts_take_no_call_and_no_device_away() {
                 assert!(both.allows_device(access), "{access:?}");
             }
         }
+    }
+}
+
+#[test]
+fn a_start_that_was_not_seen_stays_a_loss_whatever_is_merged_with_it() {
+    let traces = traces();
+    for whole in traces.iter().filter(|trace| trace.complete) {
+        let watched = attached(whole);
+        let both = derive(&merged(whole, &watched));
+        let said = |profile: &unpriv::profile::Profile| document::to_json(&profile.warnings);
+        assert!(!both.complete && both == derive(&merged(&watched, whole)));
+        let known = String::from_utf8(said(&both)).unwrap().contains("known from another run of its image");
+        assert_eq!(known, whole.runs.iter().any(|run| run.engine.is_some()));
+        let alone = String::from_utf8(said(&derive(&watched))).unwrap();
+        assert!(alone.contains("its start was not seen"), "{alone}");
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     launch,
     probe::HostCannot,
     trace::Trace,
-    workload::{Interrupted, client::EngineError},
+    workload::{Interrupted, client::EngineError, running::NotAttachable},
 };
 
 /// What a verb ends with.
@@ -54,6 +54,7 @@ pub(super) fn of_error(error: &anyhow::Error) -> ExitCode {
             return Exit::Incomplete.into();
         }
         let host = cause.is::<HostCannot>()
+            || matches!(cause.downcast_ref(), Some(NotAttachable::Elsewhere(_)))
             || cause.downcast_ref::<EngineError>().is_some_and(|error| {
                 matches!(
                     error,

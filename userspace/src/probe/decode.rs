@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// What evidence calls the programs beyond the ones that can be told apart.
-const OTHER_PROGRAMS: &str = "(other programs)";
+pub(super) const OTHER_PROGRAMS: &str = "(other programs)";
 
 /// What a call that returns from a signal handler looks like: `restore_sigcontext` (x86) sets `orig_ax` to -1, here
 /// without the bit of x32, and the result to what the interrupted code had in that register.

@@ -36,6 +36,12 @@ pub const REQUIRED_TRACEPOINTS: [&str; 5] =
 #[error("{0:#}")]
 pub struct HostCannot(anyhow::Error);
 
+impl HostCannot {
+    pub(super) fn new(error: anyhow::Error) -> Self {
+        Self(error)
+    }
+}
+
 /// What to attach beyond what every recording needs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Hooks {
@@ -138,6 +144,11 @@ impl Probe {
         self.hooks.values().flatten().cloned().collect()
     }
 
+    /// Adds one that shows who belongs to a container.
+    pub(super) fn add_hook(&mut self, name: &str) {
+        self.hooks.entry(Fact::Containers).or_default().push(name.to_owned());
+    }
+
     /// The same, by what they show.
     #[must_use]
     pub fn hooks_by_fact(&self) -> &BTreeMap<Fact, Vec<String>> {
@@ -237,7 +248,7 @@ fn is_not_permitted(error: &anyhow::Error) -> bool {
 }
 
 /// Says why the kernel said no, as far as it can be known.
-fn refused(error: &anyhow::Error, what: &str) -> anyhow::Error {
+pub(super) fn refused(error: &anyhow::Error, what: &str) -> anyhow::Error {
     if !is_not_permitted(error) {
         return anyhow!("the kernel refused to {what}: {}", last_lines(&format!("{error:#}")));
     }

@@ -37,7 +37,7 @@ impl Probe {
     pub(super) fn read_skipped(&self, trace: &mut Trace) {
         let now = self.skipped();
         for (name, count) in now {
-            if self.skipped_before.get(&name) != Some(&count) {
+            if self.skipped_before.get(&name).copied().unwrap_or_default() != count {
                 trace.lost.insert(Loss::ProgramSkipped(name));
             }
         }

@@ -23,6 +23,8 @@ pub(super) fn read(btf: &Btf) -> Result<Offsets> {
     let file = Structure::find(btf, "file")?;
     let path = Structure::find(btf, "path")?;
     let entry = Structure::find(btf, "dentry")?;
+    let css_set = Structure::find(btf, "css_set")?;
+    let inode = Structure::find(btf, "inode")?;
     let exec = Structure::find(btf, "trace_event_raw_sched_process_exec")?;
     // Only newer kernels have that event; a program for it is not loaded elsewhere.
     let event_capable = match Structure::find(btf, "trace_event_raw_cap_capable") {
@@ -37,8 +39,14 @@ pub(super) fn read(btf: &Btf) -> Result<Offsets> {
         task_cred: task.field("cred")?,
         task_nsproxy: task.field("nsproxy")?,
         task_cgroups: task.field("cgroups")?,
+        task_flags: task.field("flags")?,
+        task_mm: task.field("mm")?,
+        task_tgid: task.field("tgid")?,
         nsproxy_mnt_ns: nsproxy.field("mnt_ns")?,
-        css_set_dfl_cgrp: Structure::find(btf, "css_set")?.field("dfl_cgrp")?,
+        css_set_dfl_cgrp: css_set.field("dfl_cgrp")?,
+        css_set_subsys: css_set.field("subsys")?,
+        css_set_subsystems: css_set.length("subsys")?,
+        css_cgroup: Structure::find(btf, "cgroup_subsys_state")?.field("cgroup")?,
         cgroup_kn: Structure::find(btf, "cgroup")?.field("kn")?,
         kernfs_node_name: node.field("name")?,
         kernfs_node_parent: node.field("__parent").or_else(|_| node.field("parent"))?,
@@ -62,7 +70,9 @@ pub(super) fn read(btf: &Btf) -> Result<Offsets> {
         file_mode: file.field("f_mode")?,
         file_mount: file.field("f_path")? + path.field("mnt")?,
         file_entry: file.field("f_path")? + path.field("dentry")?,
-        inode_sb: Structure::find(btf, "inode")?.field("i_sb")?,
+        inode_sb: inode.field("i_sb")?,
+        inode_mode: inode.field("i_mode")?,
+        inode_rdev: inode.field("i_rdev")?,
         super_magic: superblock.field("s_magic")?,
         super_fs_info: superblock.field("s_fs_info")?,
         proc_pid_ns: Structure::find(btf, "proc_fs_info")?.field("pid_ns")?,
@@ -135,6 +145,21 @@ impl<'a> Structure<'a> {
             Some(bits) => Ok(bits / 8),
             None => bail!(
                 "this kernel's `struct {}` has no field `{field}`; please report the kernel version",
+                self.name
+            ),
+        }
+    }
+
+    /// How many elements a field has that is an array.
+    fn length(&self, field: &str) -> Result<u32> {
+        let members = &self.members.members;
+        let member =
+            members.iter().find(|&member| self.btf.resolve_name(member).is_ok_and(|name| name == field));
+        let id = member.and_then(btf_rs::BtfType::get_type_id);
+        match id.map(|id| self.btf.resolve_type_by_id(id)).transpose()? {
+            Some(Type::Array(array)) => Ok(u32::try_from(array.len())?),
+            _ => bail!(
+                "this kernel's `struct {}` has no array `{field}`; please report the kernel version",
                 self.name
             ),
         }

@@ -12,7 +12,7 @@ use crate::{
     capability::Capability,
     emit::seccomp::workload_seccomp,
     syscalls::Abi,
-    trace::{CapabilityRequest, Trace},
+    trace::{CapabilityRequest, Loss, Trace},
 };
 
 /// One need: any of these capabilities meets it.
@@ -25,7 +25,7 @@ struct Need {
 #[must_use]
 pub fn derive(trace: &Trace) -> Profile {
     let mut warnings: BTreeSet<Warning> =
-        trace.lost.iter().map(|loss| Warning::Incomplete(loss.to_string())).collect();
+        trace.lost.iter().map(|loss| Warning::Incomplete(incomplete(loss, trace))).collect();
     let mut evidence = Evidence::default();
     let capabilities = capabilities(trace, &mut evidence, &mut warnings);
     let devices = devices(trace, &mut evidence);
@@ -63,6 +63,26 @@ pub fn derive(trace: &Trace) -> Profile {
         warnings,
         evidence,
     }
+}
+
+/// What a loss means. Another run of the same image that was seen from its start tells of the start as far as
+/// both are alike, which nobody knows: it stays a loss.
+fn incomplete(loss: &Loss, trace: &Trace) -> String {
+    let images = |attached: bool| -> BTreeSet<_> {
+        let runs = trace.runs.iter().filter(|run| run.attached.is_some() == attached);
+        runs.map(|run| run.engine.as_ref().map(|engine| &engine.image)).collect()
+    };
+    let watched = images(true);
+    if *loss == Loss::StartedBefore
+        && !watched.is_empty()
+        && !watched.contains(&None)
+        && watched.is_subset(&images(false))
+    {
+        return "a container ran before its recording began: its start is known from another run of its image, \
+                and nothing is missing if both start alike"
+            .to_owned();
+    }
+    loss.to_string()
 }
 
 fn capabilities(

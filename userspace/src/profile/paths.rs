@@ -75,6 +75,7 @@ mod tests {
             architecture: "x86_64".to_owned(),
             probes: BTreeSet::new(),
             engine,
+            attached: None,
         };
         let facts = opened.iter().map(|&(path, write)| {
             let foreign = path.starts_with("foreign:");

@@ -75,6 +75,19 @@ pub struct Run {
     pub probes: BTreeSet<String>,
     /// What ran the container; `None` for a plain command.
     pub engine: Option<Engine>,
+    /// It ran already when the recording began; `None` when it was seen from its start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attached: Option<Attached>,
+}
+
+/// A recording of a container that ran before it and, unless it has an outcome, after it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attached {
+    /// The container's name.
+    pub container: String,
+    /// How long it was recorded.
+    pub milliseconds: u64,
 }
 
 /// How a run ended.
@@ -109,6 +122,8 @@ pub struct Engine {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Loss {
+    /// The workload ran already when the recording began: its start was not seen.
+    StartedBefore,
     /// The recording was stopped before the workload ended.
     Interrupted,
     /// Processes of the workload were still running when the recording ended.
@@ -337,6 +352,9 @@ impl Trace {
 impl std::fmt::Display for Loss {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::StartedBefore => {
+                f.write_str("the container ran before the recording began: its start was not seen")
+            }
             Self::Interrupted => f.write_str("the recording was stopped before the workload ended"),
             Self::StillRunning => f.write_str("processes of the workload still ran when the recording ended"),
             Self::MapFull(map) => write!(f, "there were more {map} than the kernel map holds"),

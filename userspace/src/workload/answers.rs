@@ -161,6 +161,15 @@ pub struct Runtime {
 pub struct Container {
     /// 64 hexadecimal digits.
     pub id: String,
+    /// With a slash before it.
+    #[serde(default)]
+    pub name: String,
+    /// The first program.
+    #[serde(default)]
+    pub path: String,
+    /// Its arguments.
+    #[serde(default, deserialize_with = "null_is_empty")]
+    pub args: Vec<String>,
     /// Digest of the image's configuration, with docker behind `sha256:`.
     pub image: String,
     /// OCI runtime, where podman says it.

@@ -14,6 +14,9 @@ pub enum EngineKind {
 }
 
 impl EngineKind {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Docker, Self::Podman];
+
     /// By the name of the program that a line starts with.
     #[must_use]
     pub fn of(program: &str) -> Option<Self> {

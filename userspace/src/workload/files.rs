@@ -51,6 +51,11 @@ impl Files {
         Self { roots: mount_layers(layers).into_iter().collect(), ..Self::default() }
     }
 
+    /// For a container that runs: its programs are where its processes are.
+    pub(super) fn of_running() -> Self {
+        Self::default()
+    }
+
     /// Looks at the file that a process has just executed.
     pub(super) fn look(&mut self, executed: &ExecutedProgram) {
         let path = executed.path.as_str();

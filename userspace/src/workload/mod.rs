@@ -1,6 +1,7 @@
 //! Who is recorded: a process tree, or a container engine's command line and the engine behind it.
 
 pub mod answers;
+pub mod attach;
 pub mod client;
 pub mod container;
 pub mod device_nodes;
@@ -14,6 +15,7 @@ mod refusals;
 pub mod run_line;
 pub mod run_options;
 mod run_tables;
+pub mod running;
 
 use anyhow::Result;
 

@@ -78,7 +78,7 @@ pub(super) struct Ended {
 pub(super) struct Recorder {
     pub(super) probe: Probe,
     pub(super) files: Files,
-    interrupts: Interrupts,
+    pub(super) interrupts: Interrupts,
 }
 
 impl Recorder {
@@ -146,7 +146,7 @@ impl Recorder {
         Ok(Ended { status, output, interrupted, took: begin.elapsed() })
     }
 
-    async fn wait_for_stragglers(&mut self) -> Result<()> {
+    pub(super) async fn wait_for_stragglers(&mut self) -> Result<()> {
         let end = Instant::now() + STRAGGLERS;
         let mut pause = Duration::from_millis(1);
         while self.probe.alive() != 0 && Instant::now() < end {
@@ -157,7 +157,7 @@ impl Recorder {
         Ok(())
     }
 
-    fn look_at_files(&mut self) -> Result<()> {
+    pub(super) fn look_at_files(&mut self) -> Result<()> {
         for event in self.probe.executed()? {
             self.files.look(&event);
         }
@@ -203,6 +203,7 @@ impl Recorder {
             architecture: system.machine().to_string_lossy().into_owned(),
             probes: self.probe.hooks(),
             engine,
+            attached: None,
         });
         Ok(trace)
     }
