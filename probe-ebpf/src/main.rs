@@ -10,6 +10,7 @@ mod empty;
 mod identity;
 mod maps;
 mod masked;
+mod mounts;
 mod paths;
 mod syscalls;
 mod walk;

@@ -8,8 +8,8 @@ use aya_ebpf::{
 };
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use probe_ebpf::{
-    ABIS, CapabilityKey, CapabilitySetKey, Container, Counts, DeviceKey, ExecEvent, FailureKey, Offsets,
-    OpenedKey, PROGRAMS, ProgramPath, SYSCALLS, Seen, Task, Walk, status,
+    ABIS, CapabilityKey, CapabilitySetKey, Container, Counts, DeviceKey, ExecEvent, FailureKey, MountKey,
+    MountSeen, MountValue, Offsets, OpenedKey, PROGRAMS, ProgramPath, SYSCALLS, Seen, Task, Walk, status,
 };
 
 /// `BPF_MAP_TYPE_TASK_STORAGE`, which aya-ebpf has no type for.
@@ -79,6 +79,10 @@ pub(crate) static OPENED: HashMap<OpenedKey, u64, 4096> = HashMap::new();
 #[btf_map]
 pub(crate) static OPENED_SCRATCH: PerCpuArray<Walk, 1> = PerCpuArray::new();
 #[btf_map]
+pub(crate) static MOUNTS: HashMap<MountKey, MountValue, 2048> = HashMap::new();
+#[btf_map]
+pub(crate) static MOUNT_SCRATCH: PerCpuArray<MountSeen, 1> = PerCpuArray::new();
+#[btf_map]
 pub(crate) static CONTAINER: Array<Container, 1> = Array::new();
 #[btf_map]
 pub(crate) static CGROUPS: HashMap<u64, u32, 1024> = HashMap::new();
@@ -131,8 +135,16 @@ static OFFSETS: Offsets = Offsets {
     entry_parent: 0,
     entry_name: 0,
     binprm_filename: 0,
-    regs_native: [0; 3],
-    regs_compat: [0; 3],
+    task_fs: 0,
+    fs_root: 0,
+    fs_directory: 0,
+    path_mount: 0,
+    path_entry: 0,
+    mount_mount: 0,
+    mount_parent: 0,
+    mount_point: 0,
+    regs_native: [0; 5],
+    regs_compat: [0; 5],
     regs_pairs: [[0; 2]; 2],
     regs_syscall: 0,
 };

@@ -134,6 +134,7 @@ impl Probe {
         if self.hooks().contains("tp_btf/sys_exit") {
             self.read_failures(&names, &mut trace)?;
             trace.paths = Some(self.opened(&names)?);
+            trace.mounts = Some(self.mounts(&names)?);
         }
         self.read_losses(&mut trace)?;
         trace.picks_loop_devices = self.status()?[status::LOOP_DEVICES_PICKED as usize] != 0;
@@ -319,6 +320,7 @@ impl Probe {
             (status::CAPABILITY_SETS_FULL, "capability_sets"),
             (status::FAILURES_FULL, "failures"),
             (status::OPENED_FULL, "paths"),
+            (status::MOUNTS_FULL, "mounts"),
         ] {
             if status[index as usize] != 0 {
                 trace.lost.insert(Loss::MapFull(map.to_owned()));
@@ -366,7 +368,7 @@ impl Names<'_> {
     }
 
     #[expect(clippy::unused_self, reason = "reads as one vocabulary at the call sites")]
-    fn syscall(&self, abi: u32, number: u32) -> (Abi, Option<String>) {
+    pub(super) fn syscall(&self, abi: u32, number: u32) -> (Abi, Option<String>) {
         let abi = Abi::ALL.get(abi as usize).copied().unwrap_or(Abi::X86_64);
         (abi, (number != NO_SYSCALL).then(|| abi.display_name(number)))
     }

@@ -7,6 +7,7 @@ mod empty;
 mod features;
 mod kernel_log;
 mod load;
+mod mounts;
 mod offsets;
 mod opened;
 pub mod process;

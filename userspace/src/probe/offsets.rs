@@ -24,6 +24,7 @@ pub(super) fn read() -> Result<Offsets> {
     let file = Structure::find(&btf, "file")?;
     let path = Structure::find(&btf, "path")?;
     let entry = Structure::find(&btf, "dentry")?;
+    let mount = Structure::find(&btf, "mount")?;
     Ok(Offsets {
         task_status: task.field("thread_info")? + Structure::find(&btf, "thread_info")?.field("status")?,
         task_real_cred: task.field("real_cred")?,
@@ -66,8 +67,16 @@ pub(super) fn read() -> Result<Offsets> {
         entry_parent: entry.field("d_parent")?,
         entry_name: entry.field("d_name")? + Structure::find(&btf, "qstr")?.field("name")?,
         binprm_filename: Structure::find(&btf, "linux_binprm")?.field("filename")?,
-        regs_native: [regs.field("di")?, regs.field("si")?, regs.field("dx")?],
-        regs_compat: [regs.field("bx")?, regs.field("cx")?, regs.field("dx")?],
+        task_fs: task.field("fs")?,
+        fs_root: Structure::find(&btf, "fs_struct")?.field("root")?,
+        fs_directory: Structure::find(&btf, "fs_struct")?.field("pwd")?,
+        path_mount: path.field("mnt")?,
+        path_entry: path.field("dentry")?,
+        mount_mount: mount.field("mnt")?,
+        mount_parent: mount.field("mnt_parent")?,
+        mount_point: mount.field("mnt_mountpoint")?,
+        regs_native: regs.fields(["di", "si", "dx", "r10", "r8"])?,
+        regs_compat: regs.fields(["bx", "cx", "dx", "si", "di"])?,
         regs_pairs: [[regs.field("ip")?, regs.field("cx")?], [regs.field("flags")?, regs.field("r11")?]],
         regs_syscall: regs.field("orig_ax")?,
     })
@@ -118,6 +127,14 @@ impl<'a> Structure<'a> {
                 self.name
             ),
         }
+    }
+
+    fn fields<const N: usize>(&self, fields: [&str; N]) -> Result<[u32; N]> {
+        let mut offsets = [0; N];
+        for (offset, field) in offsets.iter_mut().zip(fields) {
+            *offset = self.field(field)?;
+        }
+        Ok(offsets)
     }
 
     fn search(&self, structure: &Struct, field: &str) -> Result<Option<u32>> {
