@@ -3,7 +3,7 @@
 use crate::{
     maps::{MOUNT_SCRATCH, MOUNTS, OPENED_SCRATCH, TASKS, add, count, offset, read},
     syscalls::{COMPAT, argument},
-    walk::{descend, forget_depth},
+    walk::{depth, descend, forget_depth},
 };
 use aya_ebpf::{bindings::task_struct, helpers::generated::bpf_probe_read_user_str};
 use probe_ebpf::{
@@ -136,25 +136,29 @@ fn place(path: u64, into: &mut [u8; OPENED_PATH]) -> u32 {
     walk.key.path = [0; _];
     let mut mount: u64 = read(path, offset!(path_mount));
     let mut entry: u64 = read(path, offset!(path_entry));
-    let mut depth = 0;
+    forget_depth(walk, 0);
+    let mut found = false;
     for _ in 0..OPENED_DEPTH {
         if entry == read(mount, offset!(mount_root)) {
             let inner = mount - offset!(mount_mount) as u64;
             let outer: u64 = read(inner, offset!(mount_parent));
             if outer == inner || outer == 0 {
-                let depth = forget_depth(walk, depth);
-                if descend(depth, walk) && walk.key.truncated == 0 {
-                    *into = walk.key.path;
-                }
-                return 0;
+                found = true;
+                break;
             }
             entry = read(inner, offset!(mount_point));
             mount = outer + offset!(mount_mount) as u64;
         } else {
+            // The verifier would follow each depth to the end.
+            let depth = depth(walk);
             walk.entries[depth as usize & (walk.entries.len() - 1)] = entry;
-            depth += 1;
+            forget_depth(walk, depth + 1);
             entry = read(entry, offset!(entry_parent));
         }
+    }
+    let depth = depth(walk);
+    if found && descend(depth, walk) && walk.key.truncated == 0 {
+        *into = walk.key.path;
     }
     0
 }
