@@ -9,6 +9,7 @@ use super::exit::Exit;
 use crate::{
     document,
     emit::{
+        apparmor::AppArmorProfile,
         docker::{DockerTarget, rewrite},
         seccomp::{self, RuntimeNeeds},
     },
@@ -45,6 +46,8 @@ enum Target {
     Docker,
     /// A seccomp profile as the OCI runtime specification has it
     Seccomp,
+    /// An `AppArmor` profile, to be loaded by `apparmor_parser -r`
+    Apparmor,
 }
 
 pub(super) fn emit(arguments: &Arguments) -> Result<ExitCode> {
@@ -72,6 +75,10 @@ pub(super) fn emit(arguments: &Arguments) -> Result<ExitCode> {
             let widened = seccomp::for_runtime(&profile.seccomp, &needs);
             seccomp::check(&widened)?;
             seccomp::to_json(&widened)
+        }
+        Target::Apparmor => {
+            let label = arguments.profile.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into());
+            AppArmorProfile::new(&profile, &profile.capabilities, &label).text(false)
         }
     };
     document::write(&arguments.output, &bytes)?;

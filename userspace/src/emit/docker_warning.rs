@@ -26,7 +26,12 @@ pub enum Warning {
     /// Capabilities are needed, but the container starts as this user, who gets none.
     NonRoot(String),
     /// `AppArmor` is turned off, and why.
-    AppArmorOff(String),
+    AppArmorOff {
+        /// What docker-default denies.
+        reason: String,
+        /// Why no other profile takes its place.
+        obstacle: String,
+    },
     /// A `--device` that the recording did not use was dropped.
     UnusedDevice(String),
     /// A `--device` that names no path could not be matched with the recording and stays as it was.
@@ -57,10 +62,11 @@ impl fmt::Display for Warning {
                 "the container starts as user `{}`, to whom docker gives no capability: only a set-user-id program or one with file capabilities can use those in this line",
                 printable(user)
             ),
-            Self::AppArmorOff(reason) => write!(
+            Self::AppArmorOff { reason, obstacle } => write!(
                 f,
-                "AppArmor is off (apparmor=unconfined), as the profile docker-default denies what was used: {}; a profile of your own keeps it on",
-                printable(reason)
+                "AppArmor is off (apparmor=unconfined), as the profile docker-default denies what was used ({}) and no other could take its place: {}",
+                printable(reason),
+                printable(obstacle)
             ),
             Self::UnusedDevice(device) => {
                 write!(f, "--device {} was not used in the recording and is left out", printable(device))

@@ -1,6 +1,7 @@
 //! Proof: the workload run under its profile, compared with the run that was recorded, and repaired.
 
 mod compare;
+mod confine;
 mod search;
 
 use std::{collections::BTreeSet, path::Path, process::Stdio, time::Duration};
@@ -8,7 +9,11 @@ use std::{collections::BTreeSet, path::Path, process::Stdio, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
-pub use self::compare::{Denial, Difference, Findings, behaviour, compare, wanted};
+use self::confine::Ear;
+pub use self::{
+    compare::{Denial, Difference, Findings, behaviour, compare, wanted},
+    confine::Confiner,
+};
 use crate::{
     capability::Capability,
     emit::{
@@ -129,6 +134,8 @@ pub struct Verifier<'a> {
     pub seccomp: &'a Path,
     /// How.
     pub policy: &'a Policy,
+    /// What confines an engine's container by `AppArmor`.
+    pub confiner: &'a Confiner<'a>,
     /// Told before each step.
     pub progress: &'a dyn Fn(&str),
 }
@@ -174,7 +181,7 @@ impl Verifier<'_> {
             Err(error) if error.is::<Interrupted>() => proof.verification.interrupted = true,
             other => other?,
         }
-        let rewritten = self.rewritten(&proof.profile)?;
+        let rewritten = self.rewritten(&proof.profile, false)?;
         proof.verification.command =
             rewritten.as_ref().map_or_else(|| self.workload.command(), Rewritten::argv);
         let Proof { trace, profile, verification, .. } = proof;
@@ -188,7 +195,7 @@ impl Verifier<'_> {
             if proof.verification.same || !self.policy.repair {
                 break;
             }
-            if !self.repair(proof, more, run.trace.runtime_syscalls) {
+            if !self.repair(proof, more, run.trace.runtime_syscalls) && !self.confine_otherwise(proof) {
                 // A command that ends otherwise each time proves nothing by one more run.
                 if proof.verification.repeatable {
                     self.search(proof).await?;
@@ -264,17 +271,25 @@ impl Verifier<'_> {
         Ok(findings)
     }
 
-    /// The rewritten line for a profile, and its seccomp file written. `None` for a plain command.
+    /// The rewritten line for a profile, its seccomp file written and its `AppArmor` profile loaded; for a
+    /// trial, so that the kernel tells what it denies. `None` for a plain command.
     ///
     /// # Errors
     ///
     /// When the daemon does not answer, or the file cannot be written.
-    pub fn rewritten(&self, profile: &Profile) -> Result<Option<Rewritten>> {
+    pub fn rewritten(&self, profile: &Profile, trial: bool) -> Result<Option<Rewritten>> {
         let Workload::Docker(run, session) = self.workload else { return Ok(None) };
         let (seccomp, _) = docker_seccomp(session, run, profile)?;
         crate::document::write(self.seccomp, &seccomp::to_json(&seccomp))?;
-        let target = session.target(run, profile, &self.seccomp.to_string_lossy())?;
-        Ok(Some(rewrite(run, profile, &target)))
+        let mut target = session.target(run, profile, &self.seccomp.to_string_lossy())?;
+        target.confinement = self.confiner.choice();
+        let mut rewritten = rewrite(run, profile, &target);
+        if let Err(obstacle) = self.confiner.load(rewritten.apparmor.as_ref(), trial) {
+            target.confinement.obstacle = Some(obstacle);
+            self.confiner.choose(target.confinement.clone());
+            rewritten = rewrite(run, profile, &target);
+        }
+        Ok(Some(rewritten))
     }
 
     async fn run_under(&self, profile: &Profile, reference: &Recorded) -> Result<Recorded> {
@@ -283,8 +298,13 @@ impl Verifier<'_> {
         let recorded = match self.workload {
             Workload::Process(command) => process::record(command, Some(profile), options).await,
             Workload::Docker(_, session) => {
-                let Some(rewritten) = self.rewritten(profile)? else { bail!("no line to rewrite") };
-                session.record(&rewritten.run, options).await
+                let Some(rewritten) = self.rewritten(profile, true)? else { bail!("no line to rewrite") };
+                let ear = Ear::open(rewritten.apparmor.as_ref());
+                let mut recorded = session.record(&rewritten.run, options).await;
+                if let (Ok(recorded), Some(ear)) = (&mut recorded, ear) {
+                    recorded.trace.refusals = self.confiner.heard(&ear);
+                }
+                recorded
             }
         };
         Ok(finished(recorded?)?)

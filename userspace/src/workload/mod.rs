@@ -1,5 +1,8 @@
 //! Who is recorded: a process tree, or a container engine's command line and the engine behind it.
 
+pub mod apparmor;
+pub mod audit;
+mod audit_record;
 pub mod container;
 pub mod device_nodes;
 pub mod docker;
@@ -52,6 +55,15 @@ impl Workload {
         match self {
             Self::Process(command) => command.clone(),
             Self::Docker(run, _) => run.arguments(),
+        }
+    }
+
+    /// Whether an engine confines it by `AppArmor`.
+    #[must_use]
+    pub fn applies_apparmor(&self) -> bool {
+        match self {
+            Self::Process(_) => false,
+            Self::Docker(_, session) => session.info.security_modules().contains("apparmor"),
         }
     }
 
