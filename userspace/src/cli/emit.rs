@@ -77,7 +77,8 @@ pub(super) fn emit(arguments: &Arguments) -> Result<ExitCode> {
             seccomp::to_json(&widened)
         }
         Target::Apparmor => {
-            let label = arguments.profile.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into());
+            let label =
+                arguments.profile.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into());
             AppArmorProfile::new(&profile, &profile.capabilities, &label).text(false)
         }
     };

@@ -24,6 +24,13 @@ const UNREADABLE: [&str; 5] = [
 /// Calls for which docker-default has no rule but a denial (moby/profiles `apparmor/template.go`).
 const MOUNTING: [&str; 3] = ["mount", "move_mount", "pivot_root"];
 
+/// Signals by the names that rules and records have for them (security/apparmor/include/sig_names.h).
+const SIGNALS: [&str; 34] = [
+    "hup", "int", "quit", "ill", "trap", "abrt", "bus", "fpe", "kill", "usr1", "segv", "usr2", "pipe",
+    "alrm", "term", "stkflt", "chld", "cont", "stop", "stp", "ttin", "ttou", "urg", "xcpu", "xfsz", "vtalrm",
+    "prof", "winch", "io", "pwr", "sys", "emt", "lost", "exists",
+];
+
 /// A profile by the name that it is loaded as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppArmorProfile {
@@ -60,10 +67,11 @@ impl AppArmorProfile {
     /// it keeps quiet of what docker-default denies as well.
     #[must_use]
     pub fn text(&self, audit: bool) -> Vec<u8> {
-        let mut text = "# Written by unpriv: what docker-default allows, with no more capabilities than are needed,\n\
+        let mut text =
+            "# Written by unpriv: what docker-default allows, with no more capabilities than are needed,\n\
              # opened for what was recorded. Load it with: apparmor_parser -r FILE\n\
              abi <abi/3.0>,\n\n"
-            .to_owned();
+                .to_owned();
         // Writing to a String cannot fail.
         let _ = writeln!(text, "profile \"{}\" flags=(attach_disconnected,mediate_deleted) {{", self.name);
         for rule in &self.rules {
@@ -110,7 +118,10 @@ fn rules(profile: &Profile, capabilities: &BTreeSet<Capability>) -> Vec<Rule> {
     allow(&format!("signal (send, receive) peer=\"{OWN_NAME}\""));
     allow("ptrace (readby, tracedby)");
     allow(&format!("ptrace (trace, read) peer=\"{OWN_NAME}\""));
-    if !profile.lsm.iter().any(|access| matches!(access, LsmAccess::Network { family, .. } if family == "alg"))
+    if !profile
+        .lsm
+        .iter()
+        .any(|access| matches!(access, LsmAccess::Network { family, .. } if family == "alg"))
     {
         rules.push(Rule::Deny("network alg".to_owned()));
     }
@@ -120,7 +131,7 @@ fn rules(profile: &Profile, capabilities: &BTreeSet<Capability>) -> Vec<Rule> {
 
 fn mount_rule(mount: &Mount) -> String {
     let path = |text: &str| format!("\"{}\"", directory(&guarded(text)));
-    let source = mount.source.as_deref();
+    let source = mount.source.as_deref().filter(|source| !source.is_empty());
     let mut rule = if mount.operation == MountOperation::PivotRoot {
         let old = source.map_or_else(String::new, |old| format!(" oldroot={}", path(old)));
         let new = mount.target.as_deref().map_or_else(String::new, |new| format!(" {}", path(new)));
@@ -128,7 +139,7 @@ fn mount_rule(mount: &Mount) -> String {
     } else {
         "mount".to_owned()
     };
-    if let Some(fstype) = &mount.fstype {
+    if let Some(fstype) = mount.fstype.as_ref().filter(|fstype| !fstype.is_empty()) {
         let _ = write!(rule, " fstype=\"{}\"", guarded(fstype));
     }
     if let Some(options) = &mount.options {
@@ -137,8 +148,7 @@ fn mount_rule(mount: &Mount) -> String {
         let _ = write!(rule, " options=({})", words.join(", "));
     }
     if let Some(source) = source {
-        let source =
-            if source.starts_with('/') { path(source) } else { format!("\"{}\"", guarded(source)) };
+        let source = if source.starts_with('/') { path(source) } else { format!("\"{}\"", guarded(source)) };
         let _ = write!(rule, " {source}");
     }
     if let Some(target) = &mount.target {
@@ -160,20 +170,21 @@ fn guarded(glob: &str) -> String {
 }
 
 fn lsm_rule(access: &LsmAccess) -> Option<String> {
-    let word = |text: &str| text.chars().filter(|one| one.is_ascii_alphanumeric() || *one == '+').collect();
+    let among = |word: &str, words: &[&str]| words.contains(&word).then(|| word.to_owned());
+    let peer = |name: &str| (!name.is_empty()).then(|| format!("peer=\"{}\"", literal(name)));
     Some(match access {
-        LsmAccess::Ptrace { mask, peer } => {
-            let mask: String = word(mask);
-            format!("ptrace ({mask}) peer=\"{}\"", literal(peer))
+        LsmAccess::Ptrace { mask, peer: name } => {
+            format!("ptrace ({}) {}", among(mask, &["trace", "read", "tracedby", "readby"])?, peer(name)?)
         }
-        LsmAccess::Signal { mask, signal, peer } => {
-            let (mask, signal): (String, String) = (word(mask), word(signal));
-            format!("signal ({mask}) set=(\"{signal}\") peer=\"{}\"", literal(peer))
+        LsmAccess::Signal { mask, signal, peer: name } => {
+            let set = among(signal, &SIGNALS).map_or_else(String::new, |signal| format!(" set=({signal})"));
+            format!("signal ({}){set} {}", among(mask, &["send", "receive"])?, peer(name)?)
         }
-        LsmAccess::ChangeProfile(name) => format!("change_profile -> \"{}\"", literal(name)),
+        LsmAccess::ChangeProfile(name) if !name.is_empty() => {
+            format!("change_profile -> \"{}\"", literal(name))
+        }
         // Sockets are allowed but for those of the kernel's cryptography, files but for those of the kernel.
-        LsmAccess::Network { .. } | LsmAccess::File { .. } | LsmAccess::Capability(_) => return None,
-        LsmAccess::Mount { .. } | LsmAccess::PivotRoot { .. } | LsmAccess::Other(_) => return None,
+        _ => return None,
     })
 }
 
@@ -250,23 +261,29 @@ fn default_denies_writing(path: &str) -> bool {
         let other = match name.len() {
             1 => not(name.first(), digits),
             2 => not(name.first(), digits) && not(name.get(1), all_digits),
-            3 => not(name.first(), b"123456789s") && not(name.get(1), b"0123456789y") && not(name.get(2), b"0123456789s"),
+            3 => {
+                not(name.first(), b"123456789s")
+                    && not(name.get(1), b"0123456789y")
+                    && not(name.get(2), b"0123456789s")
+            }
             _ => not(name.first(), digits) && (1..4).all(|index| not(name.get(index), all_digits)),
         };
         let Some(name) = below.strip_prefix("kernel/").filter(|_| first == "sys") else {
             return other || first == "sys" && !below.starts_with('k');
         };
         let bytes = name.as_bytes();
-        return bytes.len() < 3 || not(bytes.first(), b"s") && not(bytes.get(1), b"h") && not(bytes.get(2), b"m");
+        return bytes.len() < 3
+            || not(bytes.first(), b"s") && not(bytes.get(1), b"h") && not(bytes.get(2), b"m");
     }
     path.strip_prefix("/sys/").is_some_and(|rest| {
         let begins = |start: &str| rest.starts_with(start) && rest.len() > start.len();
         let parts = rest.split('/').count();
-        !begins("f") && parts > 1 || begins("f") && !begins("fs") && parts > 1 || begins("fs/") && !begins("fs/cg") && parts > 2
+        !begins("f") && parts > 1
+            || begins("f") && !begins("fs") && parts > 1
+            || begins("fs/") && !begins("fs/cg") && parts > 2
             || begins("fs/cg") && !rest.starts_with("fs/cgr") && parts > 2
     })
 }
-
 
 #[cfg(test)]
 #[path = "apparmor_tests.rs"]

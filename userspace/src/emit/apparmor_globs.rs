@@ -94,7 +94,9 @@ fn others(directory: &str, name: &str, open: &[Rest<'_>], globs: &mut BTreeMap<S
         let leads = |one: char| one == character || character == '?' && one != '/';
         let rests: Vec<Rest<'_>> = open
             .iter()
-            .filter_map(|(rest, all)| rest.split_first().filter(|(one, _)| leads(**one)).map(|(_, rest)| (rest, *all)))
+            .filter_map(|(rest, all)| {
+                rest.split_first().filter(|(one, _)| leads(**one)).map(|(_, rest)| (rest, *all))
+            })
             .collect();
         if character == '/' {
             others(&format!("{directory}{name}/"), "", &rests, globs);
@@ -105,8 +107,83 @@ fn others(directory: &str, name: &str, open: &[Rest<'_>], globs: &mut BTreeMap<S
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Whether a glob matches a whole path, apparmor.d(5) "Globbing".
+    pub(in crate::emit) fn matches(glob: &str, path: &str) -> bool {
+        let expanded = expand(glob);
+        expanded.iter().any(|glob| matches_plain(glob.as_bytes(), path.as_bytes()))
+    }
+
+    /// Every choice of the alternatives in braces.
+    fn expand(glob: &str) -> Vec<String> {
+        let Some(open) = glob.find('{') else { return vec![glob.to_owned()] };
+        let (mut depth, mut start, mut parts) = (0, open + 1, Vec::new());
+        for (at, one) in glob.char_indices().skip_while(|&(at, _)| at < open) {
+            depth += i32::from(one == '{') - i32::from(one == '}');
+            if depth == 1 && one == ',' || depth == 0 {
+                parts.push(&glob[start..at]);
+                start = at + 1;
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+        let wholes = parts.iter().map(|part| format!("{}{part}{}", &glob[..open], &glob[start..]));
+        wholes.flat_map(|whole| expand(&whole)).collect()
+    }
+
+    fn matches_plain(glob: &[u8], path: &[u8]) -> bool {
+        let any = |rest: &[u8], not: &[u8]| {
+            let free = path.iter().take_while(|byte| !not.contains(byte)).count();
+            (0..=free).any(|used| matches_plain(rest, &path[used..]))
+        };
+        match glob {
+            [] => path.is_empty(),
+            [b'*', b'*', rest @ ..] => any(rest, b""),
+            [b'*', rest @ ..] => any(rest, b"/"),
+            [b'?', rest @ ..] => {
+                path.first().is_some_and(|&byte| byte != b'/') && matches_plain(rest, &path[1..])
+            }
+            [b'[', b'^', rest @ ..] => {
+                let end = rest.iter().position(|&byte| byte == b']').unwrap();
+                let in_set = |byte: u8| match &rest[..end] {
+                    [low, b'-', high, more @ ..] => (*low..=*high).contains(&byte) || more.contains(&byte),
+                    set => set.contains(&byte),
+                };
+                path.first().is_some_and(|&byte| !in_set(byte)) && matches_plain(&rest[end + 1..], &path[1..])
+            }
+            [one, rest @ ..] => path.first() == Some(one) && matches_plain(rest, &path[1..]),
+        }
+    }
+
+    #[test]
+    fn every_path_is_either_open_or_matched() {
+        let open = ["/s/ab/c", "/s/abc", "/s/ab/d.e", "/s/x"].map(Opening::path);
+        let globs = all_but("/s/", &open);
+        let is_open = |path: &str| {
+            ["/s/ab/c", "/s/abc", "/s/ab/d.e", "/s/x"]
+                .iter()
+                .any(|open| path == *open || path.starts_with(&format!("{open}/")))
+        };
+        let alphabet = ["a", "b", "c", "d", ".", "e", "x", "/"];
+        let mut paths = vec!["/s/".to_owned()];
+        for length in 0..5 {
+            let longer: Vec<String> = paths
+                .iter()
+                .filter(|path| path.len() == 3 + length)
+                .flat_map(|path| alphabet.iter().map(move |one| format!("{path}{one}")))
+                .filter(|path| !path.contains("//"))
+                .collect();
+            paths.extend(longer);
+        }
+        for path in paths.iter().filter(|path| !path.ends_with('/')) {
+            let matched = globs.iter().any(|glob| matches(glob, path));
+            assert_ne!(matched, is_open(path), "{path} with {globs:?}");
+        }
+        assert!(paths.len() > 10_000);
+    }
 
     #[test]
     fn without_openings_everything_below_is_meant() {
@@ -124,7 +201,7 @@ mod tests {
     fn an_open_path_is_left_out_with_what_is_below() {
         assert_eq!(
             all_but("/sys/", &[Opening::path("/sys/a/be")]),
-            ["/sys/{[^a]**,a[^/]**}", "/sys/a/{[^b]**,b,b[^e]**,be[^/]**}"]
+            ["/sys/{[^a]**,a,a[^/]**}", "/sys/a/{[^b]**,b,b[^e]**,be[^/]**}"]
         );
         assert_eq!(all_but("/p/", &[Opening::beginning("/p/1")]), ["/p/[^1]**"]);
     }
@@ -133,7 +210,7 @@ mod tests {
     fn what_means_something_in_a_glob_is_any_character() {
         assert_eq!(
             all_but("/s/", &[Opening::path("/s/a-]"), Opening::path("/s/ab,x")]),
-            ["/s/{[^a]**,a,a/**,a?,a?/**,a??,a??[^/]**}"],
+            ["/s/{[^a]**,a,a/**,a?,a?/**,a??[^/x]**,a??x[^/]**}"],
         );
     }
 }

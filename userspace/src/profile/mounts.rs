@@ -61,13 +61,14 @@ pub(super) fn needed_mounts(trace: &Trace, evidence: &mut Evidence) -> Option<BT
     let calls = trace.mounts.as_ref()?;
     let recorded = calls.iter().filter(|(call, _)| is_judged(call)).filter_map(|(call, &count)| {
         let mut mount = of_call(call)?;
-        let loops = |source: &str| source.strip_prefix("/dev/loop").is_some_and(|end| end.parse::<u32>().is_ok());
+        let loops =
+            |source: &str| source.strip_prefix("/dev/loop").is_some_and(|end| end.parse::<u32>().is_ok());
         if trace.picks_loop_devices && mount.source.as_deref().is_some_and(loops) {
             mount.source = Some("/dev/loop*".to_owned());
         }
-        let because = call.errno.as_ref().map_or_else(String::new, |errno| format!(", which got {errno}"));
         let syscall = Some(call.syscall.clone());
-        let because = format!("{mount}{because}");
+        let because =
+            call.errno.as_ref().map_or_else(|| "mounted".to_owned(), |errno| format!("got {errno}"));
         let reason = Reason { program: call.program.clone(), syscall, abi: call.abi, because, count };
         Some(Need { mount, renamed: false, reason })
     });
@@ -182,7 +183,10 @@ fn common(one: &Mount, other: &Mount) -> Option<Mount> {
         return None;
     }
     if one.target == other.target {
-        return Some(Mount { source: Some(any_name(one.source.as_ref()?, other.source.as_ref()?)?), ..one.clone() });
+        return Some(Mount {
+            source: Some(any_name(one.source.as_ref()?, other.source.as_ref()?)?),
+            ..one.clone()
+        });
     }
     let target = any_name(one.target.as_ref()?, other.target.as_ref()?)?;
     (one.source == other.source).then(|| Mount { target: Some(target), ..one.clone() })
@@ -213,7 +217,9 @@ impl fmt::Display for Mount {
             MountOperation::Move => write!(f, "move {} to {target}", name(&self.source)),
             MountOperation::Remount => write!(f, "remount {target} ({options})"),
             MountOperation::Propagation => write!(f, "{options} {target}"),
-            MountOperation::PivotRoot => write!(f, "pivot_root to {target}, old root at {}", name(&self.source)),
+            MountOperation::PivotRoot => {
+                write!(f, "pivot_root to {target}, old root at {}", name(&self.source))
+            }
         }
     }
 }

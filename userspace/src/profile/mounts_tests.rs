@@ -31,7 +31,8 @@ fn needed(trace: &Trace) -> Vec<String> {
 
 #[test]
 fn the_kinds_of_mount_are_told_apart_as_the_kernel_does() {
-    let flags = |flags| needed(&trace(vec![call("mount", flags, Some("ext4"), "/dev/vdb", "/mnt")])).remove(0);
+    let flags =
+        |flags| needed(&trace(vec![call("mount", flags, Some("ext4"), "/dev/vdb", "/mnt")])).remove(0);
     assert_eq!(flags(MS_SILENT), "mount ext4 /dev/vdb at /mnt (rw,silent)");
     assert_eq!(flags(1 | 2), "mount ext4 /dev/vdb at /mnt (nosuid,ro)");
     assert_eq!(flags(MS_BIND | MS_REC | 1), "rbind /dev/vdb to /mnt");
@@ -44,7 +45,8 @@ fn the_kinds_of_mount_are_told_apart_as_the_kernel_does() {
 #[test]
 fn a_call_that_was_refused_or_came_to_no_judge_needs_nothing() {
     let failed = |errno: &str| {
-        let failed = MountCall { errno: Some(errno.to_owned()), ..call("mount", 0, Some("tmpfs"), "none", "/mnt") };
+        let failed =
+            MountCall { errno: Some(errno.to_owned()), ..call("mount", 0, Some("tmpfs"), "none", "/mnt") };
         needed(&trace(vec![failed])).len()
     };
     assert_eq!([failed("EACCES"), failed("ENOENT"), failed("ENOSYS")], [0, 0, 0]);

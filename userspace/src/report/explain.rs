@@ -81,9 +81,26 @@ impl View<'_> {
             self.needed_device(out, device);
             out.push('\n');
         }
+        self.beyond_default(out);
         let calls = self.calls();
         line(out, &format!("{}: {} made", self.style.heading("system calls"), calls.len()));
         rows(out, 2, &calls, self.style);
+    }
+
+    /// What a Linux security module has to allow, where an engine applies one.
+    fn beyond_default(&self, out: &mut String) {
+        let evidence = &self.profile.evidence;
+        for (what, reasons) in evidence.mounts.iter().chain(&evidence.lsm) {
+            wrap(out, "", 2, &format!("{}: to be allowed by a security module", inline(what)), self.style);
+            for reason in reasons {
+                let syscall = reason.syscall.as_deref();
+                let syscall =
+                    syscall.map_or_else(String::new, |name| format!(": {}", call(name, reason.abi)));
+                let text = format!("{}{syscall}, {}", shown(&reason.program), inline(&reason.because));
+                wrap(out, "  ", 4, &format!("{text}, {}", times(reason.count)), self.style);
+            }
+            out.push('\n');
+        }
     }
 
     /// Name, count and programs of every call that was made.

@@ -30,8 +30,8 @@ pub struct MountCall {
 }
 
 /// Flags of mount(2), include/uapi/linux/mount.h, by the words that `AppArmor` has for them
-/// (`audit_mnt_flags`, security/apparmor/mount.c).
-const MOUNT_FLAGS: [(u64, &str); 20] = [
+/// (`audit_mnt_flags`, security/apparmor/mount.c). `apparmor_parser` 3.0 has none for `MS_NOSYMFOLLOW`.
+const MOUNT_FLAGS: [(u64, &str); 19] = [
     (1, "ro"),
     (2, "nosuid"),
     (4, "nodev"),
@@ -40,7 +40,6 @@ const MOUNT_FLAGS: [(u64, &str); 20] = [
     (MS_REMOUNT, "remount"),
     (64, "mand"),
     (128, "dirsync"),
-    (256, "nosymfollow"),
     (1024, "noatime"),
     (2048, "nodiratime"),
     (MS_BIND, "bind"),
@@ -95,10 +94,8 @@ pub fn mount_flag_words(flags: u64) -> Option<Vec<&'static str>> {
 #[must_use]
 pub fn flags_of_words(words: &str) -> u64 {
     let flag = |word: &str| {
-        let named = MOUNT_FLAGS.into_iter().chain([
-            (MS_I_VERSION, "iversion"),
-            (MS_STRICTATIME, "strictatime"),
-        ]);
+        let named =
+            MOUNT_FLAGS.into_iter().chain([(MS_I_VERSION, "iversion"), (MS_STRICTATIME, "strictatime")]);
         let plain = |word: &str| named.clone().find(|(_, name)| *name == word).map(|(flag, _)| flag);
         plain(word).or_else(|| plain(word.strip_prefix('r')?).map(|flag| flag | MS_REC)).unwrap_or_default()
     };

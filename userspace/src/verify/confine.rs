@@ -66,7 +66,8 @@ impl<'a> Confiner<'a> {
         if !same {
             (self.progress)(&format!("loading the AppArmor profile {}", profile.name));
         }
-        let was_there = held.as_ref().map_or_else(|| apparmor::is_loaded(&profile.name), |held| held.was_there);
+        let was_there =
+            held.as_ref().map_or_else(|| apparmor::is_loaded(&profile.name), |held| held.was_there);
         apparmor::load(&profile.text(audit)).map_err(|error| format!("{error:#}"))?;
         *held = Some(Held { profile: profile.clone(), was_there });
         Ok(())
@@ -143,7 +144,9 @@ impl Verifier<'_> {
             None => confiner.deaf.get().then(|| "the kernel does not tell what it denies".to_owned()),
         };
         if generated && obstacle.is_some() {
-            (confiner.progress)("verifying: no AppArmor profile allows what was denied, going on without one");
+            (confiner.progress)(
+                "verifying: no AppArmor profile allows what was denied, going on without one",
+            );
             confiner.choose(Confinement { obstacle, ..choice });
             return true;
         }
