@@ -8,8 +8,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 cache=/var/cache/unpriv-zoo
 image=unpriv-zoo:latest
 # What the workloads call; the same on the host and in the image.
-programs=(bindfs busybox-static e2fsprogs fuse3 iproute2 iptables iputils-ping libcap2-bin mount nftables procps
-    strace tcpdump util-linux)
+read -ra programs <<<"$("$here/image.sh" --programs)"
 # What building and running needs on the host alone.
 tools=(debootstrap docker.io tar)
 export DEBIAN_FRONTEND=noninteractive
@@ -61,58 +60,16 @@ start_docker() {
     docker version >/dev/null || die "no docker daemon answers"
 }
 
-# The mirror this machine itself installs from; nothing, which is debootstrap's own choice, when it is not a plain URL.
-mirror() {
-    apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' |
-        awk -v suite="$VERSION_CODENAME" '$1 == suite && $2 ~ /^https?:/ && !mirror { mirror = $2 } END { print mirror }'
-}
-
-build_rootfs() {
-    local rootfs=$1 components=main log=$cache/build.log mirror
-    mirror=$(mirror)
-    if [ "$ID" = ubuntu ]; then components=main,universe; fi
-    say "bootstrapping $VERSION_CODENAME (about a minute)"
-    # The programs come by apt: debootstrap does not resolve alternatives, such as bindfs' fuse3 or fuse.
-    # shellcheck disable=SC2086 # a mirror, or none
-    debootstrap --variant=minbase --components="$components" "$VERSION_CODENAME" "$rootfs" $mirror >"$log" 2>&1 ||
-        { tail -n 20 "$log" >&2; die "debootstrap failed (all of it: $log)"; }
-    say "installing the programs into it"
-    cp /etc/resolv.conf "$rootfs/etc/resolv.conf"
-    if [ "$(dpkg --print-architecture)" = amd64 ]; then chroot "$rootfs" dpkg --add-architecture i386; fi
-    chroot "$rootfs" /bin/sh -ec 'apt-get update -qq; apt-get install -y -qq --no-install-recommends "$@"' \
-        sh "${programs[@]}" >>"$log" 2>&1 || { tail -n 20 "$log" >&2; die "apt-get failed (all of it: $log)"; }
-    if [ "$(dpkg --print-architecture)" = amd64 ]; then
-        chroot "$rootfs" /bin/sh -ec 'cd /tmp; apt-get download -qq busybox-static:i386; dpkg -x busybox-static_*_i386.deb x
-            mv x/bin/busybox /busybox32; rm -rf x *.deb' >>"$log" 2>&1 ||
-            say "no 32-bit program to be had: that workload will fail"
-    fi
-    rm -rf "$rootfs"/var/cache/apt/* "$rootfs"/var/lib/apt/lists/* "$rootfs"/usr/share/{doc,locale,man}
-}
-
-# Same recipe, same hash: a changed recipe builds a new image, nothing else does.
-recipe=$(cat "$here/setup.sh" "$here/fixture.sh" | sha256sum | cut -c1-16)
-
 build_image() {
-    if [ "${1-}" != --rebuild ] && [ -e "$cache/fixture.tar" ] &&
-        [ "$(docker image inspect -f '{{.Config.Labels.recipe}}' "$image" 2>/dev/null)" = "$recipe" ]; then
-        return
-    fi
-    local rootfs
-    rootfs=$(mktemp -d "$cache/rootfs.XXXXXX")
-    # In memory: dpkg syncs after every file, which a busy disk makes minutes of.
-    mount -t tmpfs -o mode=755 rootfs "$rootfs"
-    # shellcheck disable=SC2064 # the value of now
-    trap "umount '$rootfs' && rmdir '$rootfs'" EXIT
-    build_rootfs "$rootfs"
-    say "laying out the fixture tree"
-    mkdir "$rootfs/opt/zoo"
-    if [ -e "$rootfs/busybox32" ]; then mv "$rootfs/busybox32" "$rootfs/opt/zoo/"; fi
-    chroot "$rootfs" /bin/sh -eu -s <"$here/fixture.sh"
-    tar -C "$rootfs/opt/zoo" --xattrs --xattrs-include='*' -cpf "$cache/fixture.tar" .
+    if [ "${1-}" = --rebuild ]; then rm -f "$cache/$VERSION_CODENAME"-*.tar; fi
+    local tar recipe
+    tar=$("$here/image.sh" "$VERSION_CODENAME")
+    recipe=$(basename "$tar" .tar)
+    ln -sf "$recipe.fixture.tar" "$cache/fixture.tar"
+    if [ "$(docker image inspect -f '{{.Config.Labels.recipe}}' "$image" 2>/dev/null)" = "$recipe" ]; then return; fi
     say "importing $image"
-    tar -C "$rootfs" --xattrs --xattrs-include='*' --one-file-system -c . |
-        docker import -c "LABEL recipe=$recipe" -c 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
-            - "$image" >/dev/null
+    docker import -c "LABEL recipe=$recipe" -c 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
+        "$tar" "$image" >/dev/null
 }
 
 mkdir -p "$cache" /opt/zoo

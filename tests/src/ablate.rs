@@ -59,7 +59,7 @@ pub fn ablate(workload: &Workload, form: Form, host: &Host) -> Result<(Expected,
     }
     grants.capabilities.clone_from(&needed);
     let masked = Grants { unmasked: false, ..grants.clone() };
-    let unmasked = form == Form::Docker && !bench.works(&masked)? && !bench.works(&masked)?;
+    let unmasked = form != Form::Plain && !bench.works(&masked)? && !bench.works(&masked)?;
     let expected = Expected {
         capabilities: needed,
         devices,
@@ -155,12 +155,12 @@ impl<'a> Bench<'a> {
 
     /// Finds the devices needed, and leaves in `grants` no more than those.
     fn devices(&mut self, grants: &mut Grants) -> Result<BTreeSet<Device>> {
-        let nodes = if self.form == Form::Docker { self.nodes(grants)? } else { Vec::new() };
+        let nodes = if self.form == Form::Plain { Vec::new() } else { self.nodes(grants)? };
         let rules = self.rules(grants)?;
         let mut devices: BTreeSet<Device> = BTreeSet::new();
         for rule in &rules {
             // A plain command has the host's nodes: name the one that it will have used, unless it made one.
-            let candidates = if self.form == Form::Docker { &nodes } else { &self.host.nodes };
+            let candidates = if self.form == Form::Plain { &self.host.nodes } else { &nodes };
             let path = candidates
                 .iter()
                 .find(|node| (node.kind, node.major, node.minor) == (rule.kind, rule.major, rule.minor))

@@ -33,6 +33,11 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 /// It was not built.
 pub fn unpriv_binary() -> Result<PathBuf> {
     let this = std::env::current_exe()?;
+    // In the lab's machines all programs are in one directory.
+    let beside = this.with_file_name("unpriv");
+    if beside.is_file() {
+        return Ok(beside);
+    }
     let path = this.ancestors().nth(2).context("no target directory")?.join("unpriv");
     ensure!(path.is_file(), "{} is missing: run `cargo build` first", path.display());
     Ok(path)

@@ -100,7 +100,7 @@ impl Host {
     #[must_use]
     pub fn capabilities(&self, form: Form) -> &BTreeSet<Capability> {
         match form {
-            Form::Docker => &self.docker,
+            Form::Docker | Form::Lab => &self.docker,
             Form::Plain => &self.plain,
         }
     }
@@ -259,12 +259,16 @@ impl Grants {
         }
     }
 
-    /// The options of `docker run` that grant this and nothing else. System calls are not filtered.
+    /// The options of `docker run` that grant this and nothing else. System calls are not filtered, and
+    /// no security module restricts.
     #[must_use]
     pub fn docker_options(&self) -> Vec<String> {
         let mut options = vec!["--cap-drop=ALL".to_owned()];
         options.extend(self.capabilities.iter().map(|cap| format!("--cap-add={}", cap.short_name())));
         options.push("--security-opt=seccomp=unconfined".to_owned());
+        if Path::new("/sys/kernel/security/apparmor/profiles").exists() {
+            options.push("--security-opt=apparmor=unconfined".to_owned());
+        }
         if self.unmasked {
             options.push("--security-opt=systempaths=unconfined".to_owned());
         }

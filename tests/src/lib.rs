@@ -6,6 +6,8 @@
 pub mod ablate;
 pub mod cli;
 pub mod grants;
+pub mod judge;
+pub mod lab;
 pub mod run;
 pub mod search;
 pub mod workload;

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::{
     grants::{Grants, Host, base_rules, docker_argv, plain_argv, plain_surroundings},
@@ -44,10 +44,24 @@ pub struct Run {
 /// # Errors
 /// It could not be started, or this machine cannot restrict it in this way.
 pub fn run(workload: &Workload, form: Form, grants: &Grants, host: &Host) -> Result<Run> {
+    prepare(workload)?;
     match form {
-        Form::Docker => run_docker(workload, grants),
+        Form::Docker | Form::Lab => run_docker(workload, grants),
         Form::Plain => run_plain(workload, grants, host, &plain_argv(workload), TIMEOUT),
     }
+}
+
+/// Makes the host ready for a run.
+///
+/// # Errors
+/// The command for it fails.
+fn prepare(workload: &Workload) -> Result<()> {
+    if let Some([program, arguments @ ..]) = workload.prepare.as_deref() {
+        let status = Command::new(program).args(arguments).stdin(Stdio::null()).status();
+        let status = status.with_context(|| format!("running {program}"))?;
+        ensure!(status.success(), "preparing {}: {program}: {status}", workload.name);
+    }
+    Ok(())
 }
 
 /// Undoes on the host what a run that broke off may have left behind.

@@ -27,6 +27,10 @@ pub struct Workload {
     pub command: Vec<String>,
     /// Runs as this user and group: docker's `--user`, or plainly through setpriv(1), which is then recorded too.
     pub user: Option<u32>,
+    /// The image, where it is not the zoo's.
+    pub image: Option<String>,
+    /// Run on the host, as root, before each run: what one run leaves must not be what the next finds.
+    pub prepare: Option<Vec<String>>,
     /// Undoes on the host, as root, what a run that broke off may have left behind.
     pub cleanup: Option<Vec<String>>,
     /// The docker form.
@@ -86,6 +90,8 @@ pub struct Expect {
     pub docker: Option<Expected>,
     /// As a plain command.
     pub plain: Option<Expected>,
+    /// In the lab's machines, when it runs nowhere else or needs other things there.
+    pub lab: Option<Expected>,
 }
 
 /// A minimal set of grants: with it the workload works, with any one grant less it does not.
@@ -110,6 +116,8 @@ pub enum Form {
     Docker,
     /// A command on the host.
     Plain,
+    /// `docker run` in a machine of the lab, for what no other machine can do.
+    Lab,
 }
 
 impl fmt::Display for Form {
@@ -117,6 +125,7 @@ impl fmt::Display for Form {
         f.pad(match self {
             Self::Docker => "docker",
             Self::Plain => "plain",
+            Self::Lab => "lab",
         })
     }
 }
@@ -128,6 +137,7 @@ impl Workload {
         match form {
             Form::Docker => self.expect.docker.as_ref(),
             Form::Plain => self.expect.plain.as_ref(),
+            Form::Lab => self.expect.lab.as_ref().or(self.expect.docker.as_ref()),
         }
     }
 
@@ -137,6 +147,7 @@ impl Workload {
         match form {
             Form::Docker => self.docker.skip.as_deref(),
             Form::Plain => self.plain.skip.as_deref(),
+            Form::Lab => self.docker.skip.is_none().then_some("as in docker"),
         }
     }
 
@@ -147,8 +158,10 @@ impl Workload {
     }
 }
 
-fn directory() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/workloads"))
+/// `$UNPRIV_WORKLOADS`, which the lab's machines set, or where this was built.
+fn directory() -> PathBuf {
+    let there = std::env::var_os("UNPRIV_WORKLOADS");
+    there.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("workloads"), PathBuf::from)
 }
 
 /// All workloads, sorted by name.

@@ -12,7 +12,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 
 use self::{record::Record, tools::Tools};
-use crate::workspace;
+use crate::{target_directory, workspace};
 
 /// The committed object and what it was built from, in the workspace.
 const OBJECT: &str = "userspace/ebpf/probe.bpf.o";
@@ -141,8 +141,4 @@ fn registries() -> Result<Vec<PathBuf>> {
     let sources = home.join("registry/src");
     let entries = fs::read_dir(&sources).with_context(|| format!("list {}", sources.display()))?;
     entries.map(|entry| Ok(entry?.path())).collect()
-}
-
-fn target_directory() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }

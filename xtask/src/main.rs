@@ -1,8 +1,11 @@
-//! What cargo alone cannot do: build the kernel side, generate tables, measure.
+//! What cargo alone cannot do: build the kernel side, generate tables, measure, run in virtual machines.
 
 mod bench;
 mod build_ebpf;
 mod codegen;
+mod command;
+mod lab;
+mod vm;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -29,11 +32,13 @@ enum Task {
     BuildEbpf(build_ebpf::Arguments),
     /// Write the system call tables from the kernel's numbers
     Codegen(codegen::Arguments),
+    Lab(lab::Arguments),
+    Vm(vm::Arguments),
 }
 
 fn main() -> ExitCode {
     match run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
@@ -41,14 +46,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
+fn run() -> Result<ExitCode> {
     match Arguments::parse().task {
-        Task::Bench(arguments) => bench::run(&arguments),
-        Task::BenchLoop => bench::Loop::run(),
-        Task::BenchRecorder(task) => task.run(),
-        Task::BuildEbpf(arguments) => build_ebpf::run(&arguments),
-        Task::Codegen(arguments) => codegen::run(&arguments),
+        Task::Bench(arguments) => bench::run(&arguments)?,
+        Task::BenchLoop => bench::Loop::run()?,
+        Task::BenchRecorder(task) => task.run()?,
+        Task::BuildEbpf(arguments) => build_ebpf::run(&arguments)?,
+        Task::Codegen(arguments) => codegen::run(&arguments)?,
+        Task::Lab(arguments) => return lab::run(&arguments),
+        Task::Vm(arguments) => return vm::run(&arguments),
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The directory of the workspace.
@@ -56,4 +64,9 @@ fn workspace() -> PathBuf {
     let mut path = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     path.pop();
     path
+}
+
+/// Where cargo puts what it builds.
+fn target_directory() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }

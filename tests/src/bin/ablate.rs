@@ -25,7 +25,7 @@ struct Arguments {
     /// Only workloads that have no expectation yet
     #[arg(long)]
     missing: bool,
-    /// Only this form: docker or plain
+    /// Only this form: docker, plain, or lab for what runs in the lab alone
     #[arg(long, value_parser = parse_form)]
     form: Option<Form>,
     /// Only these workloads
@@ -36,7 +36,8 @@ fn parse_form(text: &str) -> Result<Form, String> {
     match text {
         "docker" => Ok(Form::Docker),
         "plain" => Ok(Form::Plain),
-        _ => Err("the form is docker or plain".to_owned()),
+        "lab" => Ok(Form::Lab),
+        _ => Err("the form is docker, plain or lab".to_owned()),
     }
 }
 
@@ -48,8 +49,9 @@ fn main() -> Result<ExitCode> {
         if !arguments.names.is_empty() && !arguments.names.contains(&workload.name) {
             continue;
         }
-        for form in [Form::Plain, Form::Docker] {
-            let chosen = arguments.form.is_none_or(|chosen| chosen == form);
+        for form in [Form::Plain, Form::Docker, Form::Lab] {
+            // Only in the lab can the lab's be run, so it has to be asked for.
+            let chosen = arguments.form.map_or(form != Form::Lab, |chosen| chosen == form);
             let wanted = !arguments.missing || workload.expected(form).is_none();
             if chosen && wanted && workload.skipped(form).is_none() {
                 same &= match workload.expected(form) {

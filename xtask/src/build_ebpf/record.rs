@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::tools::{BPF_LINKER, Tools, output};
-use crate::workspace;
+use super::tools::{BPF_LINKER, Tools};
+use crate::{command::output, workspace};
 
 /// Beside the sources in `probe-ebpf/src`: what says how they are compiled.
 const MANIFESTS: [&str; 2] = ["probe-ebpf/Cargo.toml", "xtask/src/build_ebpf.rs"];

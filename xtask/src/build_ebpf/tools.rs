@@ -9,8 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::target_directory;
-use crate::workspace;
+use crate::{command::output, target_directory, workspace};
 
 /// The version of bpf-linker. The version of rustc is in rust-toolchain.toml, and it pins the rest: rust-src,
 /// rust-objcopy, and the LLVM that bpf-linker uses, which is rustc's own library.
@@ -195,12 +194,4 @@ fn pinned_rustc() -> Result<String> {
     let text = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let channel = text.lines().find_map(|line| line.strip_prefix("channel = \"")?.strip_suffix('"'));
     Ok(channel.context("rust-toolchain.toml has no `channel`")?.to_owned())
-}
-
-/// Standard output of a command that must succeed.
-pub(super) fn output(command: &mut Command) -> Result<String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().with_context(|| format!("run {program}"))?;
-    ensure!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    String::from_utf8(output.stdout).with_context(|| format!("{program} wrote something else than text"))
 }

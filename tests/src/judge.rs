@@ -1,0 +1,89 @@
+//! unpriv's answer for a workload, held against what brute force found.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use unpriv::{
+    capability::Capability,
+    profile::{Device, Profile},
+    trace::Access,
+};
+
+use crate::workload::{Expected, Workload};
+
+/// The profile of an answer that `unpriv tighten --json` gave.
+///
+/// # Errors
+/// It is none, or did not verify; the error says what the runs were denied.
+pub fn verified(answer: &Value) -> Result<Profile> {
+    ensure!(answer["verified"] == true, "not verified: {}", last_round(&answer["verification"]));
+    serde_json::from_value(answer["profile"].clone()).context("the profile")
+}
+
+/// Why it did not verify: the last round, and what the ones before it were denied.
+fn last_round(verification: &Value) -> String {
+    let rounds = verification["rounds"].as_array().map_or(&[][..], Vec::as_slice);
+    let denials: Vec<_> = rounds.iter().map(|round| round["denials"].to_string()).collect();
+    let differences = rounds.last().map(|round| round["differences"].to_string()).unwrap_or_default();
+    format!(
+        "repeatable {}, differences {differences}, denials {}",
+        verification["repeatable"],
+        denials.join("; then ")
+    )
+}
+
+/// Capabilities: those of a minimal set, and beyond them only what the workload tolerates.
+///
+/// # Errors
+/// They are others.
+pub fn capabilities(workload: &Workload, expected: &Expected, found: &BTreeSet<Capability>) -> Result<()> {
+    let fits = |minimal: &BTreeSet<Capability>| {
+        minimal.is_subset(found)
+            && found.difference(minimal).all(|extra| workload.tolerates.capabilities.contains(extra))
+    };
+    ensure!(
+        fits(&expected.capabilities) || expected.alternatives.iter().any(fits),
+        "capabilities {found:?}, not {:?}{}",
+        expected.capabilities,
+        if expected.alternatives.is_empty() { "" } else { " or an alternative" }
+    );
+    Ok(())
+}
+
+/// Devices. Creating a node is free, so `m` is left out of both.
+///
+/// # Errors
+/// They are others.
+pub fn devices(workload: &Workload, expected: &Expected, profile: &Profile) -> Result<()> {
+    let rules = |devices: &BTreeSet<Device>| -> BTreeSet<String> {
+        let used = devices.iter().filter_map(|device| {
+            let access = Access { mknod: false, ..device.access };
+            let family = Device { minor: None, ..device.clone() }.rule();
+            let rule = if workload.tolerates.families.contains(&family) { family } else { device.rule() };
+            (!access.is_empty()).then(|| format!("{rule} {access}"))
+        });
+        used.collect()
+    };
+    let tolerated =
+        |device: &&Device| device.path.as_ref().is_some_and(|path| workload.tolerates.devices.contains(path));
+    let found = profile.devices.iter().filter(|device| !tolerated(device)).cloned().collect();
+    let (found, wanted) = (rules(&found), rules(&expected.devices));
+    ensure!(found == wanted, "devices {found:?}, not {wanted:?}");
+    Ok(())
+}
+
+/// The engine's masked and read-only paths: opened where they must be, and only there.
+///
+/// # Errors
+/// They are otherwise.
+pub fn kernel_paths(expected: &Expected, answer: &Value) -> Result<()> {
+    let line = answer["command"].as_array().context("no command")?;
+    let opens = |word: &str| {
+        word == "systempaths=unconfined"
+            || word.strip_prefix("unmask=").is_some_and(|path| !path.starts_with("/sys/fs/cgroup"))
+    };
+    let unmasked = line.iter().filter_map(Value::as_str).any(opens);
+    ensure!(unmasked == expected.unmasked, "kernel paths opened: {unmasked}, not {}", expected.unmasked);
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! The lab: the workload zoo on real kernels with real engines, as a table that must not get worse.
+
+mod table;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Mutex,
+    thread,
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use e2e::{
+    Form,
+    lab::{Cell, Engine, Findings},
+    workloads,
+};
+use serde::Deserialize;
+
+use crate::{
+    vm::{Cgroup, Kernel, Lab, Outcome, Root, Shape},
+    workspace,
+};
+
+/// What the machines run, and which cells cannot be as they should.
+const PLAN: &str = "tests/lab.toml";
+const TABLE: &str = "docs/kernels.md";
+/// Seconds for one machine: a cell takes some ten.
+const LIMIT: u64 = 3000;
+
+/// Run the workload zoo on Debian kernels under docker and podman, runc and crun, with real `--privileged`
+///
+/// Prints what each kernel records by which hooks, and for each workload whether it was recorded in full, verified,
+/// and given just what brute force found. Fails when a cell is wrong for which tests/lab.toml gives no reason.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only these kernels
+    #[arg(short, long, value_parser = Kernel::names())]
+    kernel: Vec<String>,
+    /// Only these engines, as docker/runc
+    #[arg(short, long)]
+    engine: Vec<Engine>,
+    /// What CI has the time for: the machines and workloads that tests/lab.toml says are for it
+    #[arg(long)]
+    ci: bool,
+    /// Machines at a time
+    #[arg(short, long, default_value_t = 2)]
+    jobs: usize,
+    /// Where findings and the bundles of wrong answers go
+    #[arg(short, long, default_value = "target/lab")]
+    output: PathBuf,
+    /// Write the table into docs/kernels.md
+    #[arg(long)]
+    bless: bool,
+    /// Only these workloads, on every machine and under every engine
+    workloads: Vec<String>,
+}
+
+/// tests/lab.toml.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Plan {
+    machine: Vec<Station>,
+    /// What CI runs on its machines, by engine.
+    ci: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    exception: Vec<Exception>,
+}
+
+/// One machine of the plan.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Station {
+    kernel: String,
+    /// The release of Debian that the engines are of.
+    suite: String,
+    #[serde(default)]
+    cgroup: Cgroup,
+    /// CI boots it.
+    #[serde(default)]
+    ci: bool,
+    /// Only these engines can run on it.
+    engines: Option<Vec<String>>,
+}
+
+/// Cells that cannot be as they should, and why. What is not named is any.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Exception {
+    kernel: Option<String>,
+    suite: Option<String>,
+    cgroup: Option<Cgroup>,
+    engine: Option<String>,
+    workload: Option<String>,
+    why: String,
+}
+
+/// What one machine did.
+struct Visit {
+    station: Station,
+    findings: Findings,
+}
+
+impl Plan {
+    fn read() -> Result<Self> {
+        let path = workspace().join(PLAN);
+        let text = fs::read_to_string(&path).with_context(|| format!("read {PLAN}"))?;
+        toml::from_str(&text).with_context(|| format!("read {PLAN}"))
+    }
+
+    /// Why a cell may be wrong.
+    fn excuse(&self, station: &Station, cell: &Cell) -> Option<&str> {
+        let fits = |exception: &&Exception| {
+            exception.kernel.as_ref().is_none_or(|kernel| *kernel == station.kernel)
+                && exception.suite.as_ref().is_none_or(|suite| *suite == station.suite)
+                && exception.cgroup.is_none_or(|cgroup| cgroup == station.cgroup)
+                && exception.engine.as_ref().is_none_or(|engine| *engine == cell.engine.to_string())
+                && exception.workload.as_ref().is_none_or(|workload| *workload == cell.workload)
+        };
+        self.exception.iter().find(fits).map(|exception| exception.why.as_str())
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let plan = Plan::read()?;
+    let stations: Vec<&Station> = plan
+        .machine
+        .iter()
+        .filter(|station| arguments.kernel.is_empty() || arguments.kernel.contains(&station.kernel))
+        .filter(|station| !arguments.ci || station.ci)
+        .collect();
+    ensure!(!stations.is_empty(), "{PLAN} has no such machine");
+    let (lab, parts) =
+        Lab::ready(stations.iter().map(|station| (station.kernel.as_str(), station.suite.as_str())))?;
+    let begin = Instant::now();
+    fs::create_dir_all(&arguments.output).with_context(|| format!("make {}", arguments.output.display()))?;
+    let queue = Mutex::new(stations.into_iter().zip(&parts).enumerate());
+    let results = Mutex::new(BTreeMap::new());
+    thread::scope(|scope| {
+        for _ in 0..arguments.jobs.max(1) {
+            scope.spawn(|| {
+                // A poisoned lock means that another visit panicked, which the scope passes on.
+                while let Some((index, (station, parts))) =
+                    queue.lock().ok().and_then(|mut queue| queue.next())
+                {
+                    let visit = visit(arguments, &plan, &lab, station, parts);
+                    if let Ok(mut results) = results.lock() {
+                        results.insert(index, visit);
+                    }
+                }
+            });
+        }
+    });
+    let visits = results.into_inner().unwrap_or_default().into_values().collect::<Result<Vec<_>>>()?;
+    let text = table::markdown(&plan, &visits);
+    println!("{text}");
+    if arguments.bless {
+        fs::write(workspace().join(TABLE), table::page(&text)).with_context(|| format!("write {TABLE}"))?;
+    }
+    let verdict = table::verdict(&plan, &visits);
+    println!("{verdict} ({} s)", begin.elapsed().as_secs());
+    Ok(if verdict.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Boots a machine and has it make its part of the table. One that died is given another try.
+fn visit(
+    arguments: &Arguments,
+    plan: &Plan,
+    lab: &Lab,
+    station: &Station,
+    parts: &(Kernel, Root),
+) -> Result<Visit> {
+    let groups = groups(arguments, plan, station)?;
+    let name = format!("{}-{}-{}", station.kernel, station.suite, station.cgroup.name());
+    let output = std::path::absolute(arguments.output.join(&name))?;
+    let script = format!(
+        ". /unpriv/engines.sh\nexport UNPRIV_WORKLOADS=/unpriv/workloads\n\
+         lab --cgroup {} -o /out/findings.json {}\n",
+        station.cgroup.name(),
+        groups.join(" ")
+    );
+    let shape = Shape { cgroup: station.cgroup, processors: 1, timeout: LIMIT, ..Shape::default() };
+    for attempt in 1.. {
+        drop(fs::remove_dir_all(&output));
+        match lab.run(parts, shape, &script, &output)? {
+            Outcome::Exit(0) => break,
+            Outcome::Died(words) if attempt == 1 => {
+                eprintln!("lab: the machine with Linux {name} died, trying once more:\n{words}");
+            }
+            other => bail!("the machine with Linux {name} did not make its table: {other:?}"),
+        }
+    }
+    Ok(Visit { station: station.clone(), findings: read(&output.join("findings.json"))? })
+}
+
+fn read(path: &Path) -> Result<Findings> {
+    let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("read {}", path.display()))
+}
+
+/// What a machine is to run, by engine: `docker/runc=mount-tmpfs,tun`.
+fn groups(arguments: &Arguments, plan: &Plan, station: &Station) -> Result<Vec<String>> {
+    let all: Vec<String> = workloads()?
+        .into_iter()
+        .filter(|workload| workload.expected(Form::Lab).is_some())
+        .map(|workload| workload.name)
+        .collect();
+    let mut groups = Vec::new();
+    for (engine, names) in &plan.ci {
+        let wanted: Engine = engine.parse().map_err(anyhow::Error::msg)?;
+        let runs = station.engines.as_ref().is_none_or(|engines| engines.contains(engine));
+        if !runs || !arguments.engine.is_empty() && !arguments.engine.contains(&wanted) {
+            continue;
+        }
+        let names = match (&arguments.workloads[..], arguments.ci) {
+            ([], true) => names,
+            ([], false) => &all,
+            (_, _) => &arguments.workloads,
+        };
+        if let Some(unknown) = names.iter().find(|name| !all.contains(name)) {
+            bail!("{unknown} is no workload that the lab has an expectation for");
+        }
+        groups.push(format!("{engine}={}", names.join(",")));
+    }
+    ensure!(!groups.is_empty(), "no engine is left to run under");
+    Ok(groups)
+}
