@@ -9,7 +9,7 @@ use unpriv::{
     profile::{Profile, Warning, derive},
     report::{Before, Host, Style, explain, table, warnings},
     trace::Trace,
-    workload::docker_cli::DockerRun,
+    workload::run_line::RunLine,
 };
 
 /// Compares with `tests/golden/NAME`; with `UNPRIV_BLESS=1` in the environment writes it instead.
@@ -31,16 +31,17 @@ fn host() -> Host {
     Host {
         capabilities: Capability::all().collect(),
         security_modules: BTreeSet::from(["apparmor".to_owned()]),
+        default_capabilities: None,
     }
 }
 
 /// The container's own line, or another.
-fn line(trace: &Trace, options: Option<&str>) -> DockerRun {
-    let recorded = DockerRun::parse(&trace.runs.first().unwrap().command).unwrap();
+fn line(trace: &Trace, options: Option<&str>) -> RunLine {
+    let recorded = RunLine::parse(&trace.runs.first().unwrap().command).unwrap();
     let Some(options) = options else { return recorded };
     let words: Vec<String> =
         ["docker", "run"].into_iter().chain(options.split(' ')).map(str::to_owned).collect();
-    DockerRun::parse(&[words, vec![recorded.image]].concat()).unwrap()
+    RunLine::parse(&[words, vec![recorded.image]].concat()).unwrap()
 }
 
 fn everything(document: &Document, style: Style) -> String {
@@ -51,14 +52,14 @@ fn everything(document: &Document, style: Style) -> String {
 fn a_container_that_had_everything_is_this_table() {
     let trace = trace("docker-loop-tun");
     let profile = derive(&trace);
-    let privileged = Before::docker(&line(&trace, Some("--privileged")), &host());
+    let privileged = Before::container(&line(&trace, Some("--privileged")), &host());
     let tight =
-        Before::docker(&line(&trace, Some("--cap-drop=ALL --security-opt apparmor=unconfined")), &host());
+        Before::container(&line(&trace, Some("--cap-drop=ALL --security-opt apparmor=unconfined")), &host());
     for width in [80, 120] {
         let shown = table(&profile, &privileged, Some(&tight), Style::plain(width));
         golden(&format!("report-table-privileged-{width}.txt"), &shown);
     }
-    let explicit = Before::docker(&line(&trace, None), &Host::default());
+    let explicit = Before::container(&line(&trace, None), &Host::default());
     golden("report-table-explicit.txt", &table(&profile, &explicit, None, Style::plain(80)));
 }
 
@@ -173,8 +174,8 @@ fn hostile(text: &str) -> (Trace, Profile) {
 fn a_hostile_workload_cannot_reach_the_terminal() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/docker-loop-tun.trace.json");
     let (trace, profile) = hostile(&fs::read_to_string(file).unwrap());
-    let before = Before::docker(
-        &DockerRun::parse(&["docker", "run", "--security-opt", "seccomp=\x1b[2J\n", "i"].map(str::to_owned))
+    let before = Before::container(
+        &RunLine::parse(&["docker", "run", "--security-opt", "seccomp=\x1b[2J\n", "i"].map(str::to_owned))
             .unwrap(),
         &host(),
     );

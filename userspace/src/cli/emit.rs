@@ -10,11 +10,11 @@ use crate::{
     document,
     emit::{
         apparmor::AppArmorProfile,
-        docker::{DockerTarget, rewrite},
+        container::{EngineTarget, rewrite},
         seccomp::{self, RuntimeNeeds},
     },
     shell::shell_quote,
-    workload::docker_cli::DockerRun,
+    workload::{engine::EngineKind, run_line::RunLine},
 };
 
 /// Write a profile in the form that an engine reads
@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     /// That runtime's version
     #[arg(long)]
     runtime_version: Option<String>,
-    /// For `docker`: the path of the seccomp profile that the options name
+    /// For `docker` and `podman`: the path of the seccomp profile that the options name
     #[arg(long, value_name = "FILE", default_value = "seccomp.json")]
     seccomp: String,
 }
@@ -44,6 +44,8 @@ pub(super) struct Arguments {
 enum Target {
     /// Options for `docker run`
     Docker,
+    /// Options for `podman run`
+    Podman,
     /// A seccomp profile as the OCI runtime specification has it
     Seccomp,
     /// An `AppArmor` profile, to be loaded by `apparmor_parser -r`
@@ -53,10 +55,14 @@ enum Target {
 pub(super) fn emit(arguments: &Arguments) -> Result<ExitCode> {
     let profile = document::read_profile(&arguments.profile)?;
     let bytes = match arguments.target {
-        Target::Docker => {
+        Target::Docker | Target::Podman => {
             // The newest engine that is known: it has a name for every capability.
-            let target = DockerTarget::new("29.0.0", BTreeSet::new(), &arguments.seccomp);
-            let bare = DockerRun::parse(&["docker", "run", "IMAGE"].map(str::to_owned))?;
+            let (engine, version) = match arguments.target {
+                Target::Podman => (EngineKind::Podman, "5.8.0"),
+                _ => (EngineKind::Docker, "29.0.0"),
+            };
+            let target = EngineTarget::new(engine, version, BTreeSet::new(), &arguments.seccomp);
+            let bare = RunLine::parse(&[engine.name(), "run", "IMAGE"].map(str::to_owned))?;
             let rewritten = rewrite(&bare, &profile, &target);
             for warning in &rewritten.warnings {
                 say!("{warning}");

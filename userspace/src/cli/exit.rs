@@ -6,7 +6,7 @@ use crate::{
     launch,
     probe::HostCannot,
     trace::Trace,
-    workload::{Interrupted, docker::DockerError},
+    workload::{Interrupted, client::EngineError},
 };
 
 /// What a verb ends with.
@@ -54,10 +54,10 @@ pub(super) fn of_error(error: &anyhow::Error) -> ExitCode {
             return Exit::Incomplete.into();
         }
         let host = cause.is::<HostCannot>()
-            || cause.downcast_ref::<DockerError>().is_some_and(|error| {
+            || cause.downcast_ref::<EngineError>().is_some_and(|error| {
                 matches!(
                     error,
-                    DockerError::Client { .. } | DockerError::Unreachable(_) | DockerError::Permission(_)
+                    EngineError::Client { .. } | EngineError::Unreachable(_) | EngineError::Permission(_)
                 )
             });
         if host {

@@ -12,7 +12,7 @@ use crate::{
     workload::{Options, Streams, Workload},
 };
 
-/// Record one run of a command: `docker run …`, or any program
+/// Record one run of a command: `docker run …`, `podman run …`, or any program
 ///
 /// The command runs as it is, with its own standard streams. Ctrl-C ends it; what was seen until then is
 /// written and marked incomplete.
@@ -38,7 +38,7 @@ pub(super) fn record(arguments: &Arguments) -> Result<ExitCode> {
     let options = Options {
         hooks: Hooks {
             // What an engine masks or mounts read-only is seen by the same hook.
-            failures: arguments.failures || matches!(workload, Workload::Docker(..)),
+            failures: arguments.failures || matches!(workload, Workload::Container(..)),
             verbose: arguments.verbose,
         },
         // Standard output is the trace's when it has no file.

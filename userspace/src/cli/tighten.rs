@@ -14,7 +14,7 @@ use super::{exit::Exit, runtime, style, verify::Judge};
 use crate::{
     capability::Capability,
     document,
-    emit::{docker_script, seccomp},
+    emit::{container_script, seccomp},
     profile::derive,
     report::{self, Before, Host},
     shell::{shell_display, shell_quote},
@@ -32,7 +32,7 @@ const MAX_ROUNDS: u32 = 8;
 
 /// Record one run, keep only the privilege that it used, and prove it by running that
 ///
-/// COMMAND is `docker run …` with every privilege it needs, or any program. It is run as it is once, and then
+/// COMMAND is `docker run …` or `podman run …` with every privilege it needs, or any program. It is run as it is once, and then
 /// again with only what it used, until it behaves the same. It gets no input, and its containers are removed.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -157,7 +157,7 @@ fn write_bundle(directory: &Path, workload: &Workload, proved: &Proved) -> Resul
     }
     let script = if let Some(rewritten) = &proved.rewritten {
         let apparmor = apparmor.map(|profile| (profile.name.as_str(), APPARMOR));
-        docker_script::run_script(&rewritten.run, &seccomp_path.to_string_lossy(), apparmor)
+        container_script::run_script(&rewritten.run, &seccomp_path.to_string_lossy(), apparmor)
     } else {
         document::write(&seccomp_path, &seccomp::to_json(&proved.profile.seccomp))?;
         process_script(&workload.command())
@@ -184,7 +184,7 @@ fn print(arguments: &Arguments, workload: &Workload, proved: &Proved, verified: 
             let launcher = ["unpriv", "run", "--profile", &profile, "--"].map(str::to_owned);
             launcher.into_iter().chain(workload.command()).collect()
         },
-        crate::emit::docker::Rewritten::argv,
+        crate::emit::container::Rewritten::argv,
     );
     if arguments.json {
         let answer = json!({
@@ -223,10 +223,14 @@ fn grants(workload: &Workload, proved: &Proved) -> (Before, Option<Before>) {
     let capabilities = Capability::in_bounding_set();
     match workload {
         Workload::Process(_) => (Before::command(capabilities), None),
-        Workload::Docker(run, session) => {
-            let host = Host { capabilities, security_modules: session.info.security_modules() };
-            let after = proved.rewritten.as_ref().map(|rewritten| Before::docker(&rewritten.run, &host));
-            (Before::docker(run, &host), after)
+        Workload::Container(run, session) => {
+            let host = Host {
+                capabilities,
+                security_modules: session.info.security_modules(),
+                default_capabilities: session.info.default_capabilities.clone(),
+            };
+            let after = proved.rewritten.as_ref().map(|rewritten| Before::container(&rewritten.run, &host));
+            (Before::container(run, &host), after)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Docker: an engine is needed for `docker run …` alone, so nothing here is more than a warning.
+//! Engines: one is needed for `docker run …` and `podman run …` alone, so nothing here is more than a warning.
 
 use super::Check;
 use crate::{
@@ -6,8 +6,9 @@ use crate::{
     emit::seccomp::RuntimeNeeds,
     shell::printable,
     workload::{
-        docker::{Docker, DockerError},
-        docker_answers::{Info, runtime_version},
+        answers::Info,
+        client::{Client, EngineError},
+        engine::EngineKind,
     },
 };
 
@@ -15,28 +16,69 @@ use crate::{
 const RECENT: [Capability; 3] = [Capability::PERFMON, Capability::BPF, Capability::CHECKPOINT_RESTORE];
 
 pub(super) fn checks() -> Vec<Check> {
-    let docker = Docker::local();
+    let docker = docker();
+    let podman = podman();
+    match (docker, podman) {
+        // One engine is enough.
+        (Err(_), Some(podman)) => podman,
+        (Err(none), None) => vec![none],
+        (Ok(docker), podman) => docker.into_iter().chain(podman.into_iter().flatten()).collect(),
+    }
+}
+
+/// What docker says; an error is that there is no client.
+fn docker() -> Result<Vec<Check>, Check> {
+    let docker = Client::local(EngineKind::Docker);
     let client = match docker.client_version() {
         Ok(version) => Check::ok("docker client", printable(&version)),
         Err(error) => {
-            return vec![Check::warning(
+            return Err(Check::warning(
                 "docker client",
                 error.to_string(),
-                "install docker (`apt-get install docker.io`) to record containers; commands need none",
-            )];
+                "install docker or podman (`apt-get install docker.io`) to record containers; commands need none",
+            ));
         }
     };
     let info = match docker.info() {
         Ok(info) => info,
         Err(error) => {
             let advice = match error {
-                DockerError::Permission(_) => "run as root, or join the group of the daemon's socket",
+                EngineError::Permission(_) => "run as root, or join the group of the daemon's socket",
+                EngineError::IsPodman(_) => "write `podman run …` for containers",
                 _ => "start it (`systemctl start docker`) to record containers; commands need none",
             };
-            return vec![client, Check::warning("docker daemon", error.to_string(), advice)];
+            return Ok(vec![client, Check::warning("docker daemon", error.to_string(), advice)]);
         }
     };
-    vec![client, daemon(&info), runtime(&info), security(&info), capabilities(&docker)]
+    Ok(vec![
+        client,
+        daemon(&info),
+        runtime(&info),
+        security(EngineKind::Docker, &info),
+        capabilities(&docker),
+    ])
+}
+
+/// What podman says; `None` where there is none.
+fn podman() -> Option<Vec<Check>> {
+    let info = match Client::local(EngineKind::Podman).info() {
+        Ok(info) => info,
+        Err(EngineError::Client { .. }) => return None,
+        Err(error) => {
+            let advice = "see what `podman info` says; docker containers and commands need none";
+            return Some(vec![Check::warning("podman", error.to_string(), advice)]);
+        }
+    };
+    if info.rootless || info.remote {
+        let found = format!("{}, without root or by a service", printable(&info.server_version));
+        let advice = "run as root and without CONTAINER_HOST: only what root's podman runs can be recorded";
+        return Some(vec![Check::warning("podman", found, advice)]);
+    }
+    let found = format!(
+        "{}, storage {}, cgroup version {} by {}",
+        info.server_version, info.driver, info.cgroup_version, info.cgroup_driver
+    );
+    Some(vec![Check::ok("podman", printable(&found)), runtime(&info), security(EngineKind::Podman, &info)])
 }
 
 fn daemon(info: &Info) -> Check {
@@ -49,7 +91,7 @@ fn daemon(info: &Info) -> Check {
 
 fn runtime(info: &Info) -> Check {
     let runtime = info.default_runtime.as_str();
-    let version = info.runtime_program(runtime).and_then(runtime_version);
+    let version = info.runtime_version(runtime);
     let (needs, guessed) = RuntimeNeeds::choose(runtime, version.as_deref(), false);
     let found = printable(&format!("{runtime} {}", version.as_deref().unwrap_or("of unknown version")));
     if guessed.is_none() {
@@ -63,17 +105,18 @@ fn runtime(info: &Info) -> Check {
     )
 }
 
-fn security(info: &Info) -> Check {
+fn security(engine: EngineKind, info: &Info) -> Check {
+    let name = format!("{engine} security");
     let found = printable(&info.security_options.join(" "));
     let modules = info.security_modules();
     if modules.is_empty() {
-        return Check::ok("docker security", format!("{found}; no AppArmor, no SELinux"));
+        return Check::ok(&name, format!("{found}; no AppArmor, no SELinux"));
     }
     let modules: Vec<String> = modules.into_iter().collect();
-    Check::ok("docker security", format!("{found}; {} restricts containers", modules.join(" and ")))
+    Check::ok(&name, format!("{found}; {} restricts containers", modules.join(" and ")))
 }
 
-fn capabilities(docker: &Docker) -> Check {
+fn capabilities(docker: &Client) -> Check {
     const NAME: &str = "docker --cap-add";
     let mut unknown = Vec::new();
     for capability in RECENT {

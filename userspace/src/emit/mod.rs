@@ -2,8 +2,8 @@
 
 pub mod apparmor;
 mod apparmor_globs;
-pub mod docker;
-pub mod docker_devices;
-pub mod docker_script;
-pub mod docker_warning;
+pub mod container;
+pub mod container_devices;
+pub mod container_script;
+pub mod container_warning;
 pub mod seccomp;

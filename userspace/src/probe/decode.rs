@@ -25,14 +25,16 @@ use crate::{
     syscalls::Abi,
     trace::{
         Access, Argument, CapabilityCheck, CapabilityRequest, CapabilitySetChange, Credential, DeviceAccess,
-        DeviceType, Failure, Loss, Namespace, Program, SyscallUse, Trace,
+        DeviceType, Failure, Loss, Namespace, Program, RUNTIME, SyscallUse, Trace,
     },
 };
 
 /// What evidence calls the programs beyond the ones that can be told apart.
 const OTHER_PROGRAMS: &str = "(other programs)";
-/// What evidence calls the OCI runtime or launcher.
-const RUNTIME: &str = "(container runtime)";
+
+/// What a call that returns from a signal handler looks like: `restore_sigcontext` (x86) sets `orig_ax` to -1, here
+/// without the bit of x32, and the result to what the interrupted code had in that register.
+const NO_CALL: u32 = !0x4000_0000;
 
 macro_rules! plain {
     ($($wrapper:ident($inner:ty)),+ $(,)?) => {$(
@@ -302,6 +304,9 @@ impl Probe {
         let mut failures = crate::trace::Facts::default();
         for entry in &self.hash::<PlainFailure, u64>("FAILURES")? {
             let (PlainFailure(key), count) = entry?;
+            if key.syscall == NO_CALL {
+                continue;
+            }
             let (abi, Some(syscall)) = names.syscall(key.abi, key.syscall) else { continue };
             failures.add(
                 Failure { program: names.program(key.program), abi, syscall, errno: errno::name(key.errno) },

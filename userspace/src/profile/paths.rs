@@ -3,11 +3,8 @@
 use super::{Evidence, Paths, Reason, derive::add_reason};
 use crate::{
     syscalls::Abi,
-    trace::{MOUNTED, Trace, is_below, masked},
+    trace::{MOUNTED, READ_ONLY, Trace, is_below, masked},
 };
-
-/// Paths of /proc that docker (moby `oci/defaults.go`), podman and the kubelet mount read-only.
-const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 

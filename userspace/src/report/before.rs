@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::{capability::Capability, workload::docker_cli::DockerRun};
+use crate::{capability::Capability, workload::run_line::RunLine};
 
-/// What docker gives to a container that asks for nothing (moby `oci/caps/defaults.go`).
+/// What docker gives to a container that asks for nothing (moby `oci/caps/defaults.go`). Podman says what it
+/// gives.
 const DOCKER_DEFAULT: [Capability; 14] = [
     Capability::CHOWN,
     Capability::DAC_OVERRIDE,
@@ -29,6 +30,8 @@ pub struct Host {
     pub capabilities: BTreeSet<Capability>,
     /// Linux security modules that the engine applies, such as `apparmor`.
     pub security_modules: BTreeSet<String>,
+    /// What the engine gives to a container that asks for nothing, when it says so.
+    pub default_capabilities: Option<BTreeSet<Capability>>,
 }
 
 /// What a command line grants.
@@ -62,6 +65,8 @@ pub enum KernelPaths {
     Writable,
     /// Nothing is masked; sysfs is read-only.
     Unmasked,
+    /// Some paths are not masked.
+    Partly,
     /// As the engine does by itself.
     Masked,
 }
@@ -79,9 +84,9 @@ impl Before {
         }
     }
 
-    /// A `docker run` line.
+    /// A `run` line of an engine.
     #[must_use]
-    pub fn docker(run: &DockerRun, host: &Host) -> Self {
+    pub fn container(run: &RunLine, host: &Host) -> Self {
         let security: Vec<(&str, &str)> = run
             .values("security-opt")
             .map(|value| value.split_once('=').or_else(|| value.split_once(':')).unwrap_or((value, "")))
@@ -95,22 +100,29 @@ impl Before {
         if host.security_modules.contains("apparmor") {
             let own = option("apparmor");
             let unconfined = own == Some("unconfined") || privileged && own.is_none();
-            security_modules.push(("AppArmor".to_owned(), confined_by(unconfined, own, "docker-default")));
+            security_modules
+                .push(("AppArmor".to_owned(), confined_by(unconfined, own, run.engine.apparmor_profile())));
         }
         if host.security_modules.contains("selinux") {
             let unconfined = option("label") == Some("disable") || privileged;
             security_modules.push(("SELinux".to_owned(), confined_by(unconfined, None, "container_t")));
         }
+        let unmasked = |what: &str| {
+            let unmask = security.iter().filter(|(key, _)| *key == "unmask");
+            unmask.flat_map(|(_, paths)| paths.split(':')).any(|path| path.eq_ignore_ascii_case(what))
+        };
         let own = option("seccomp");
         let unfiltered = own == Some("unconfined") || privileged && own.is_none();
         Self {
             capabilities: capabilities(run, host),
             devices: devices(run),
-            seccomp: confined_by(unfiltered, own, "docker's default"),
+            seccomp: confined_by(unfiltered, own, &format!("{}'s default", run.engine)),
             kernel_paths: Some(if privileged {
                 KernelPaths::Writable
-            } else if option("systempaths") == Some("unconfined") {
+            } else if option("systempaths") == Some("unconfined") || unmasked("all") {
                 KernelPaths::Unmasked
+            } else if security.iter().any(|(key, _)| *key == "unmask") {
+                KernelPaths::Partly
             } else {
                 KernelPaths::Masked
             }),
@@ -119,30 +131,31 @@ impl Before {
     }
 }
 
-/// moby `oci/caps/utils.go` `TweakCapabilities`.
-fn capabilities(run: &DockerRun, host: &Host) -> BTreeSet<Capability> {
+/// moby `oci/caps/utils.go` `TweakCapabilities`, container-libs `capabilities.MergeCapabilities`.
+fn capabilities(run: &RunLine, host: &Host) -> BTreeSet<Capability> {
     let is_all = |name: &str| name.eq_ignore_ascii_case("all");
     let named = |option: &str| -> BTreeSet<Capability> {
-        run.values(option).filter_map(|name| name.parse().ok()).collect()
+        run.elements(option).filter_map(|name| name.parse().ok()).collect()
     };
     let (adds, drops) = (named("cap-add"), named("cap-drop"));
     if run.is_privileged() {
         host.capabilities.clone()
-    } else if run.values("cap-add").any(is_all) {
+    } else if run.elements("cap-add").any(is_all) {
         &host.capabilities - &drops
-    } else if run.values("cap-drop").any(is_all) {
+    } else if run.elements("cap-drop").any(is_all) {
         adds
     } else {
-        &(&BTreeSet::from(DOCKER_DEFAULT) - &drops) | &adds
+        let default = host.default_capabilities.clone().unwrap_or_else(|| DOCKER_DEFAULT.into());
+        &(&default - &drops) | &adds
     }
 }
 
-fn devices(run: &DockerRun) -> Devices {
-    let rules: Vec<&str> = run.values("device-cgroup-rule").collect();
+fn devices(run: &RunLine) -> Devices {
+    let rules: Vec<&str> = run.elements("device-cgroup-rule").collect();
     if run.is_privileged() || rules.iter().any(|rule| rule.trim_start().starts_with('a')) {
         return Devices::Every;
     }
-    Devices::Named(rules.len() + run.values("device").count())
+    Devices::Named(rules.len() + run.elements("device").count())
 }
 
 #[cfg(test)]
@@ -154,8 +167,9 @@ mod tests {
         let host = Host {
             capabilities: Capability::all().collect(),
             security_modules: ["apparmor", "selinux"].map(str::to_owned).into(),
+            default_capabilities: None,
         };
-        Before::docker(&DockerRun::parse(&words).unwrap(), &host)
+        Before::container(&RunLine::parse(&words).unwrap(), &host)
     }
 
     #[test]

@@ -182,6 +182,7 @@ fn kernel_paths(before: &Before) -> &'static str {
         None => "the host's",
         Some(KernelPaths::Writable) => "unmasked, writable",
         Some(KernelPaths::Unmasked) => "unmasked",
+        Some(KernelPaths::Partly) => "partly unmasked",
         Some(KernelPaths::Masked) => "masked, read-only",
     }
 }

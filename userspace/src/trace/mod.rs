@@ -18,13 +18,16 @@ pub use self::{
         MS_BIND, MS_MOVE, MS_PROPAGATION, MS_REC, MS_REMOUNT, MS_SILENT, MountCall, flags_of_words, lexical,
         mount_flag_words, mount_flags,
     },
-    paths::{MOUNTED, PathAccess, is_below, masked},
+    paths::{MASKED, MOUNTED, PathAccess, READ_ONLY, is_below, masked},
     refusals::{LsmAccess, Refusal},
 };
 use crate::{capability::Capability, syscalls::Abi};
 
 /// The trace format that this build writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
+
+/// What evidence calls the OCI runtime or launcher, where a program is named.
+pub const RUNTIME: &str = "(container runtime)";
 
 /// What was recorded. Merging two is the union of their facts: commutative, associative, idempotent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -17,8 +17,13 @@ pub struct PathAccess {
     pub program: String,
 }
 
-/// What docker (moby `oci/defaults.go`), podman (container-libs `common/pkg`) or the kubelet masks.
-const MASKED: [&str; 13] = [
+/// Paths of /proc that docker (moby `oci/defaults.go`), podman (container-libs `common/pkg`) or the kubelet
+/// mounts read-only; docker masks the first.
+pub const READ_ONLY: [&str; 6] =
+    ["/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// What they mask.
+pub const MASKED: [&str; 14] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/interrupts",
@@ -29,6 +34,7 @@ const MASKED: [&str; 13] = [
     "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
+    "/sys/dev/block",
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
     "/sys/fs/selinux",

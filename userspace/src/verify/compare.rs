@@ -9,7 +9,7 @@ use crate::{
     syscalls::Abi,
     trace::{
         CapabilityCheck, CapabilityRequest, DeviceAccess, DeviceType, Facts, Failure, LsmAccess, Outcome,
-        Refusal, SyscallUse, Trace,
+        RUNTIME, Refusal, SyscallUse, Trace,
     },
     workload::Recorded,
 };
@@ -95,7 +95,7 @@ pub struct Findings {
 #[must_use]
 pub fn compare(before: &Recorded, after: &Recorded, profile: &Profile, with_output: bool) -> Findings {
     let mut differences = behaviour(before, after, with_output);
-    let new = new_failures(&before.trace, &after.trace);
+    let new = new_failures(&before.trace, &after.trace, after.start_failure.is_none());
     differences.extend(new.iter().cloned().map(Difference::NewFailure));
     let denials = if differences.is_empty() {
         BTreeSet::new()
@@ -131,9 +131,11 @@ pub fn behaviour(before: &Recorded, after: &Recorded, with_output: bool) -> BTre
 }
 
 /// Calls that failed only in the second run.
-fn new_failures(before: &Trace, after: &Trace) -> BTreeSet<Failure> {
+fn new_failures(before: &Trace, after: &Trace, started: bool) -> BTreeSet<Failure> {
     let known = before.failures.as_ref();
     let failures = after.failures.iter().flat_map(Facts::keys);
+    // What its runtime was denied, a container that runs did not need.
+    let failures = failures.filter(|failure| !started || failure.program != RUNTIME);
     failures.filter(|failure| known.is_none_or(|known| !known.contains(failure))).cloned().collect()
 }
 

@@ -6,7 +6,7 @@ use super::{Denial, Proof, Verifier};
 use crate::{
     emit::{
         apparmor::{AppArmorProfile, default_denies},
-        docker::Confinement,
+        container::Confinement,
     },
     trace::{Facts, LsmAccess, Refusal},
     workload::{apparmor, audit::Listener},

@@ -17,14 +17,14 @@ pub use self::{
 use crate::{
     capability::Capability,
     emit::{
-        docker::{Rewritten, rewrite},
+        container::{Rewritten, rewrite},
         seccomp::{self, RuntimeNeeds},
     },
     probe::Hooks,
     profile::{Profile, Warning, derive},
     trace::{Outcome, Trace},
     workload::{
-        Interrupted, Options, Recorded, Streams, Workload, container::Session, docker_cli::DockerRun, process,
+        Interrupted, Options, Recorded, Streams, Workload, container::Session, process, run_line::RunLine,
     },
 };
 
@@ -276,10 +276,10 @@ impl Verifier<'_> {
     ///
     /// # Errors
     ///
-    /// When the daemon does not answer, or the file cannot be written.
+    /// When the engine does not answer, or the file cannot be written.
     pub fn rewritten(&self, profile: &Profile, trial: bool) -> Result<Option<Rewritten>> {
-        let Workload::Docker(run, session) = self.workload else { return Ok(None) };
-        let (seccomp, _) = docker_seccomp(session, run, profile)?;
+        let Workload::Container(run, session) = self.workload else { return Ok(None) };
+        let (seccomp, _) = container_seccomp(session, run, profile)?;
         crate::document::write(self.seccomp, &seccomp::to_json(&seccomp))?;
         let mut target = session.target(run, profile, &self.seccomp.to_string_lossy())?;
         target.confinement = self.confiner.choice();
@@ -297,7 +297,7 @@ impl Verifier<'_> {
         self.prepare()?;
         let recorded = match self.workload {
             Workload::Process(command) => process::record(command, Some(profile), options).await,
-            Workload::Docker(_, session) => {
+            Workload::Container(_, session) => {
                 let Some(rewritten) = self.rewritten(profile, true)? else { bail!("no line to rewrite") };
                 let ear = Ear::open(rewritten.apparmor.as_ref());
                 let mut recorded = session.record(&rewritten.run, options).await;
@@ -350,17 +350,16 @@ fn shell(command: &str) -> Result<std::process::ExitStatus> {
 /// # Errors
 ///
 /// When what would be emitted cannot work.
-pub fn docker_seccomp(
+pub fn container_seccomp(
     session: &Session,
-    run: &DockerRun,
+    run: &RunLine,
     profile: &Profile,
 ) -> Result<(crate::profile::Seccomp, Option<Warning>)> {
-    let runtime = run.value("runtime").unwrap_or(&session.info.default_runtime);
-    let version = session.runtime_version(runtime);
+    let (runtime, version) = session.runtime(run);
     let no_new_privileges = run.values("security-opt").any(|value| {
         value == "no-new-privileges" || value == "no-new-privileges:true" || value == "no-new-privileges=true"
     });
-    let (mut needs, warning) = RuntimeNeeds::choose(runtime, version.as_deref(), no_new_privileges);
+    let (mut needs, warning) = RuntimeNeeds::choose(&runtime, version.as_deref(), no_new_privileges);
     needs.tolerated.extend(profile.runtime_syscalls.iter().cloned());
     let widened = seccomp::for_runtime(&profile.seccomp, &needs);
     seccomp::check(&widened)?;

@@ -8,9 +8,10 @@ use super::{Proof, Verifier};
 use crate::{
     capability::Capability,
     profile::{Paths, Profile, derive},
+    report::{Before, Host, KernelPaths},
     syscalls::Abi,
-    trace::{CapabilityCheck, Credential, Namespace, PathAccess, Trace},
-    workload::Workload,
+    trace::{CapabilityCheck, Credential, MASKED, Namespace, PathAccess, READ_ONLY, Trace, masked},
+    workload::{Workload, engine::EngineKind, run_line::RunLine},
 };
 
 impl Verifier<'_> {
@@ -20,8 +21,8 @@ impl Verifier<'_> {
         let all = self.capabilities_before();
         let mut missing: Vec<Grant> =
             all.difference(&proof.profile.capabilities).copied().map(Grant::Capability).collect();
-        if self.unmasked_before() && proof.profile.paths == Paths::default() {
-            missing.push(Grant::KernelPaths);
+        if proof.profile.paths == Paths::default() {
+            missing.extend(self.paths_before().into_iter().map(Grant::Path));
         }
         if missing.is_empty() || !self.works_with(proof, &missing).await? {
             return Ok(());
@@ -90,25 +91,33 @@ impl Verifier<'_> {
         Ok(self.findings(proof, &run)?.differences.is_empty())
     }
 
-    /// Whether the user's own line leaves the engine's masked paths bare.
-    fn unmasked_before(&self) -> bool {
-        let Workload::Docker(run, _) = self.workload else { return false };
-        run.is_privileged()
-            || run
-                .values("security-opt")
-                .any(|value| matches!(value, "systempaths=unconfined" | "systempaths:unconfined"))
+    /// What the user's own line leaves bare of the paths that its engine masks or has read-only: one by one
+    /// where the engine can unmask one alone.
+    fn paths_before(&self) -> Vec<&'static str> {
+        let Workload::Container(run, _) = self.workload else { return Vec::new() };
+        match (self.before(run).kernel_paths, run.engine) {
+            (None | Some(KernelPaths::Masked), _) => Vec::new(),
+            (_, EngineKind::Docker) => vec!["/proc/sys"],
+            (_, EngineKind::Podman) => MASKED.into_iter().chain(READ_ONLY).collect(),
+        }
     }
 
     /// What the user's own line grants: the answer never grants more.
     fn capabilities_before(&self) -> BTreeSet<Capability> {
-        let own = Capability::in_bounding_set();
         match self.workload {
-            Workload::Process(_) => own,
-            Workload::Docker(run, _) => {
-                let host = crate::report::Host { capabilities: own, security_modules: BTreeSet::new() };
-                crate::report::Before::docker(run, &host).capabilities
-            }
+            Workload::Process(_) => Capability::in_bounding_set(),
+            Workload::Container(run, _) => self.before(run).capabilities,
         }
+    }
+
+    fn before(&self, run: &RunLine) -> Before {
+        let Workload::Container(_, session) = self.workload else { return Before::command(BTreeSet::new()) };
+        let host = Host {
+            capabilities: Capability::in_bounding_set(),
+            security_modules: BTreeSet::new(),
+            default_capabilities: session.info.default_capabilities.clone(),
+        };
+        Before::container(run, &host)
     }
 }
 
@@ -124,8 +133,8 @@ fn count(capabilities: usize) -> String {
 #[derive(Clone, Copy, Debug)]
 enum Grant {
     Capability(Capability),
-    /// The engine's masked and read-only paths, neither.
-    KernelPaths,
+    /// A path that the engine masks or has read-only.
+    Path(&'static str),
 }
 
 /// Who wants what only a search found.
@@ -136,14 +145,10 @@ fn require(trace: &mut Trace, grants: &[Grant]) {
     for &grant in grants {
         match grant {
             Grant::Capability(capability) => trace.capabilities.add(decisive(capability), 1),
-            Grant::KernelPaths => {
-                // No engine unmasks one path alone; /proc itself stands for all of them.
-                let access = PathAccess {
-                    path: "/proc/sys".to_owned(),
-                    write: true,
-                    foreign: false,
-                    program: WORKLOAD.to_owned(),
-                };
+            Grant::Path(path) => {
+                let write = masked(path).is_none();
+                let (path, program) = (path.to_owned(), WORKLOAD.to_owned());
+                let access = PathAccess { path, write, foreign: false, program };
                 trace.paths.get_or_insert_default().add(access, 1);
             }
         }

@@ -1,4 +1,4 @@
-//! Recording a docker container: found by its cgroup, from the entrypoint's execve.
+//! Recording an engine's container: found by its cgroup, from the entrypoint's execve.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,17 +11,19 @@ use anyhow::{Context as _, Result};
 use tokio::{process::Command, time::timeout};
 
 use super::{
+    answers::{GraphDriver, Info},
+    client::{Client, EngineError},
     device_nodes::device_nodes,
-    docker::{Docker, DockerError},
-    docker_answers::{GraphDriver, Info, runtime_version},
-    docker_cli::DockerRun,
+    engine::EngineKind,
     files::{self, Files},
     interrupts::{Interrupted, Interrupts},
     record::{Options, Recorded, Recorder, Streams, connect, end, outcome},
+    refusals::refuse_rootless,
+    run_line::RunLine,
 };
 use crate::{
     capability::Capability,
-    emit::docker::DockerTarget,
+    emit::container::EngineTarget,
     profile::{Device, Profile},
     trace::Engine,
 };
@@ -32,14 +34,14 @@ const CREATION: Duration = Duration::from_secs(2);
 /// The engine behind a user's line.
 #[derive(Debug)]
 pub struct Session {
-    docker: Docker,
-    /// What the daemon says of itself.
+    client: Client,
+    /// What the engine says of itself.
     pub info: Info,
 }
 
 /// A container that was made and is removed unless it is kept.
 struct Made<'a> {
-    docker: &'a Docker,
+    client: &'a Client,
     id: String,
     keep: bool,
 }
@@ -47,7 +49,7 @@ struct Made<'a> {
 impl Drop for Made<'_> {
     fn drop(&mut self) {
         if !self.keep
-            && let Err(error) = self.docker.remove(&self.id)
+            && let Err(error) = self.client.remove(&self.id)
         {
             // Nobody to hear it is no reason to panic.
             let words = format!("unpriv: cannot remove the container {}: {error}\n", self.id);
@@ -57,27 +59,36 @@ impl Drop for Made<'_> {
 }
 
 impl Session {
-    /// Asks the daemon of that line who it is.
+    /// Asks the engine of that line who it is.
     ///
     /// # Errors
     ///
-    /// When there is no client or no daemon.
-    pub fn open(run: &DockerRun) -> Result<Self> {
-        let docker = Docker::of(run);
-        let info = docker.info()?;
-        Ok(Self { docker, info })
+    /// When there is no client or no daemon, or its containers cannot be recorded.
+    pub fn open(run: &RunLine) -> Result<Self> {
+        let client = Client::of(run);
+        let info = client.info()?;
+        if client.engine() == EngineKind::Podman {
+            refuse_rootless(info.rootless, info.remote)?;
+        }
+        Ok(Self { client, info })
     }
 
     /// The user's client.
     #[must_use]
-    pub fn docker(&self) -> &Docker {
-        &self.docker
+    pub fn client(&self) -> &Client {
+        &self.client
     }
 
-    /// The version of a runtime, when it is on this host.
+    /// The OCI runtime that the line's container gets, and its version when it is on this host.
     #[must_use]
-    pub fn runtime_version(&self, runtime: &str) -> Option<String> {
-        self.info.runtime_program(runtime).and_then(runtime_version)
+    pub fn runtime(&self, run: &RunLine) -> (String, Option<String>) {
+        let default = &self.info.default_runtime;
+        let runtime = match run.engine {
+            EngineKind::Docker => run.value("runtime").unwrap_or(default),
+            // It was asked with that option, and answered for it.
+            EngineKind::Podman => default,
+        };
+        (runtime.to_owned(), self.info.runtime_version(runtime))
     }
 
     /// What the rewritten line may say to this engine.
@@ -85,8 +96,12 @@ impl Session {
     /// # Errors
     ///
     /// When the daemon does not answer.
-    pub fn target(&self, run: &DockerRun, profile: &Profile, seccomp: &str) -> Result<DockerTarget> {
-        let mut target = DockerTarget::new(&self.info.server_version, self.info.security_modules(), seccomp);
+    pub fn target(&self, run: &RunLine, profile: &Profile, seccomp: &str) -> Result<EngineTarget> {
+        let mut target =
+            EngineTarget::new(run.engine, &self.info.server_version, self.info.security_modules(), seccomp);
+        // It is not here when nothing was run yet.
+        target.image_user =
+            self.client.image(&run.image).ok().and_then(|image| image.user().map(str::to_owned));
         target.nodes = device_nodes(run);
         if !run.mounts_dev() {
             target.families = families(&profile.devices);
@@ -94,7 +109,7 @@ impl Session {
         // Only builds differ in these: ask for those that matter.
         for capability in [Capability::PERFMON, Capability::BPF, Capability::CHECKPOINT_RESTORE] {
             if profile.capabilities.contains(&capability) {
-                if self.docker.knows(capability)? {
+                if self.client.knows(capability)? {
                     target.capabilities.insert(capability);
                 } else {
                     target.capabilities.remove(&capability);
@@ -109,7 +124,7 @@ impl Session {
     /// # Errors
     ///
     /// When nothing can be recorded on this host, or the daemon refuses.
-    pub async fn record(&self, run: &DockerRun, options: Options) -> Result<Recorded> {
+    pub async fn record(&self, run: &RunLine, options: Options) -> Result<Recorded> {
         // From here on a container may be left behind.
         let mut interrupts = Interrupts::watch()?;
         let made = self.make(run, &mut interrupts).await?;
@@ -123,7 +138,7 @@ impl Session {
             // It may run still.
             Ok(_) | Err(_) => false,
         };
-        if !made.keep
+        if (!made.keep || options.clean_up)
             && let Some(file) = run.cidfile()
         {
             // The next run must be able to write it again.
@@ -134,17 +149,17 @@ impl Session {
 
     /// Makes the container. A client that is interrupted may or may not have made one, so it is kept out of
     /// the terminal's process group.
-    async fn make(&self, run: &DockerRun, interrupts: &mut Interrupts) -> Result<Made<'_>> {
-        let mut create = Command::from(Docker::create(run));
+    async fn make(&self, run: &RunLine, interrupts: &mut Interrupts) -> Result<Made<'_>> {
+        let mut create = Command::from(Client::create(run));
         let client = create
             .process_group(0)
             .spawn()
-            .map_err(|error| DockerError::Client { program: run.program.clone(), error })?;
+            .map_err(|error| EngineError::Client { program: run.program.clone(), error })?;
         let id = client.id();
         let mut output = pin!(client.wait_with_output());
-        let made = |output| Ok(Made { docker: &self.docker, id: Docker::created(&output)?, keep: false });
+        let made = |output| Ok(Made { client: &self.client, id: self.client.created(&output)?, keep: false });
         tokio::select! {
-            output = &mut output => return made(output.context("cannot wait for the docker client")?),
+            output = &mut output => return made(output.context("cannot wait for the engine's client")?),
             _ = interrupts.next() => {}
         }
         // It is done in a moment, or it pulls an image for minutes.
@@ -160,26 +175,26 @@ impl Session {
 
     async fn record_made(
         &self,
-        run: &DockerRun,
+        run: &RunLine,
         id: &str,
         options: Options,
         interrupts: Interrupts,
     ) -> Result<Recorded> {
-        let container = self.docker.inspect(id)?;
-        let engine: Engine = self.docker.engine(&self.info, &container)?;
+        let container = self.client.inspect(id)?;
+        let engine: Engine = self.client.engine_of(&self.info, &container)?;
         let layers = container.graph_driver.as_ref().map(GraphDriver::layers).unwrap_or_default();
         let mut recorder = Recorder::arm(options.hooks, Files::of_image(&layers), interrupts).await?;
         recorder.probe.watch_container(id)?;
-        let mut start = Command::from(self.docker.start(run, id));
+        let mut start = Command::from(self.client.start(run, id));
         // A terminal cannot be captured without taking it away from the workload.
         let streams = if run.tty() { Streams::Inherit } else { options.streams };
         connect(&mut start, streams);
-        let child = start.spawn().context("cannot start the docker client")?;
+        let child = start.spawn().context("cannot start the engine's client")?;
         // Its first process ignores signals that it has no handler for, pid_namespaces(7).
-        let kill = || drop(self.docker.kill(id));
+        let kill = || drop(self.client.kill(id));
         let ended = recorder.follow(child, streams, options.limit, kill).await?;
         let start_failure = self
-            .docker
+            .client
             .inspect(id)
             .ok()
             .and_then(|container| container.start_failure().map(str::to_owned))
@@ -204,12 +219,15 @@ fn families(devices: &BTreeSet<Device>) -> BTreeMap<String, BTreeSet<String>> {
         .collect()
 }
 
-/// With `--rm` the container is gone before it can be asked why it did not start.
+/// With `--rm` the container is gone before it can be asked why it did not start, and podman does not keep
+/// the reason.
 fn never_ran(recorder: &Recorder, ended: &super::record::Ended) -> Option<String> {
     let nothing = recorder.probe.programs().is_ok_and(|programs| programs.is_empty());
     if !nothing || ended.status.success() || ended.interrupted {
         return None;
     }
-    let output = ended.output.as_ref()?;
-    Some(String::from_utf8_lossy(output.stderr.head()).trim().to_owned())
+    // Not captured, it was seen.
+    let words =
+        ended.output.as_ref().map(|output| String::from_utf8_lossy(output.stderr.head()).trim().to_owned());
+    Some(words.unwrap_or_else(|| "the engine said why".to_owned()))
 }

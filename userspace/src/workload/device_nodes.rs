@@ -7,10 +7,10 @@ use std::{
     path::Path,
 };
 
-use super::docker_cli::{DockerRun, clean};
+use super::run_line::{RunLine, clean};
 use crate::trace::DeviceType;
 
-/// How far below a directory docker's walk is followed; `/dev` is never deeper.
+/// How far below a directory the engine's walk is followed; `/dev` is never deeper.
 const DEPTH: usize = 8;
 
 /// A device by number.
@@ -30,8 +30,8 @@ pub type Nodes = BTreeMap<String, BTreeSet<Node>>;
 /// What is at the paths of the line's `--device` options. Only to be asked where the daemon is on this host;
 /// what is not there or cannot be read is left out.
 #[must_use]
-pub fn device_nodes(run: &DockerRun) -> Nodes {
-    let hosts = run.values("device").filter_map(|value| value.split(':').next());
+pub fn device_nodes(run: &RunLine) -> Nodes {
+    let hosts = run.elements("device").filter_map(|value| value.split(':').next());
     hosts
         .filter(|host| host.starts_with('/'))
         .map(|host| {
@@ -48,7 +48,7 @@ fn collect(path: &Path, metadata: &Metadata, depth: usize, nodes: &mut BTreeSet<
     nodes.extend(node(metadata));
     let Some(below) = depth.checked_sub(1).filter(|_| metadata.is_dir()) else { return };
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        // Of the entry itself: docker's walk follows no links below the directory.
+        // Of the entry itself: the engine's walk follows no links below the directory.
         if let Ok(metadata) = entry.metadata() {
             collect(&entry.path(), &metadata, below, nodes);
         }
@@ -87,7 +87,7 @@ mod tests {
             "--device=a=b",
             "i",
         ];
-        let nodes = device_nodes(&DockerRun::parse(&words.map(str::to_owned)).unwrap());
+        let nodes = device_nodes(&RunLine::parse(&words.map(str::to_owned)).unwrap());
         let null = Node { kind: DeviceType::Character, major: 1, minor: 3 };
         assert_eq!(nodes[link], BTreeSet::from([null]));
         assert!(nodes["/dev"].contains(&null) && nodes["/dev"].len() > 1);

@@ -93,7 +93,10 @@ fn mount_layers(layers: &[&str]) -> Option<OwnedFd> {
     use rustix::mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
     };
-    if layers.len() < 2 {
+    if let [layer] = layers {
+        return open_directory(Path::new(layer));
+    }
+    if layers.is_empty() {
         return None;
     }
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).ok()?;

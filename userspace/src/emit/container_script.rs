@@ -1,16 +1,14 @@
 //! `run.sh`: a rewritten line as a script that finds its profiles beside itself.
 
-use crate::{shell::quote_word, workload::docker_cli::DockerRun};
+use crate::{shell::quote_word, workload::run_line::RunLine};
 
 /// The script, one option a line. The option `seccomp=SECCOMP` becomes the file of that name in the script's
 /// own directory, so that the bundle can be moved. `apparmor` is the name of the profile that the line needs loaded
 /// and the file of it, beside the script.
 #[must_use]
-pub fn run_script(run: &DockerRun, seccomp: &str, apparmor: Option<(&str, &str)>) -> Vec<u8> {
+pub fn run_script(run: &RunLine, seccomp: &str, apparmor: Option<(&str, &str)>) -> Vec<u8> {
     let quoted = |words: &[String]| words.iter().map(|word| quote_word(word)).collect::<Vec<_>>().join(" ");
-    let mut command = run.engine_command();
-    command.extend(run.subcommand.iter().cloned());
-    let mut lines = vec![format!("exec {}", quoted(&command))];
+    let mut lines = vec![format!("exec {}", quoted(&run.beginning()))];
     let ours = format!("seccomp={seccomp}");
     let file = quote_word(seccomp.rsplit('/').next().unwrap_or(seccomp));
     for words in run.option_lines() {
@@ -79,7 +77,7 @@ mod tests {
             "echo \"$0\" `id` \u{1b}[2J\n# x\\",
         ];
         let line: Vec<String> = line.map(str::to_owned).to_vec();
-        let run = DockerRun::parse(&line).unwrap();
+        let run = RunLine::parse(&line).unwrap();
         let script = bundle.join("run.sh");
         fs::write(&script, run_script(&run, "out/s p.json", None)).unwrap();
         for start in [directory.path(), &bundle] {
@@ -95,7 +93,7 @@ mod tests {
     #[test]
     fn the_script_has_one_option_a_line() {
         let line = "docker run -it --rm --cap-drop=ALL --cap-add=NET_ADMIN -v /a:/b --security-opt seccomp=o/seccomp.json i sh";
-        let run = DockerRun::parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>()).unwrap();
+        let run = RunLine::parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>()).unwrap();
         let script = String::from_utf8(run_script(&run, "o/seccomp.json", None)).unwrap();
         assert_eq!(
             script.lines().skip(3).collect::<Vec<_>>(),

@@ -1,8 +1,8 @@
-//! What a person should know before relying on a rewritten `docker run`.
+//! What a person should know before relying on a rewritten `run` line.
 
 use std::fmt;
 
-use crate::{capability::Capability, profile, shell::printable};
+use crate::{capability::Capability, profile, shell::printable, workload::engine::EngineKind};
 
 /// One thing to know. Printed once and kept in the output.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,9 +25,13 @@ pub enum Warning {
     },
     /// Capabilities are needed, but the container starts as this user, who gets none.
     NonRoot(String),
+    /// Capabilities are needed by programs that gain them, and the engine gives them to all of this user's.
+    Ambient(String),
     /// `AppArmor` is turned off, and why.
     AppArmorOff {
-        /// What docker-default denies.
+        /// Whose own profile it would be.
+        engine: EngineKind,
+        /// What that denies.
         reason: String,
         /// Why no other profile takes its place.
         obstacle: String,
@@ -36,10 +40,10 @@ pub enum Warning {
     UnusedDevice(String),
     /// A `--device` that names no path could not be matched with the recording and stays as it was.
     UncheckedDevice(String),
-    /// A device is allowed by number only: docker cannot take its path.
-    DeviceWithoutNode(String),
-    /// A path that is needed writable stays read-only: docker has no narrow option for it.
-    StaysReadOnly(String),
+    /// A device is allowed by number only: the engine cannot take its path.
+    DeviceWithoutNode(EngineKind, String),
+    /// A path that is needed writable stays read-only: the engine has no narrow option for it.
+    StaysReadOnly(EngineKind, String),
 }
 
 impl fmt::Display for Warning {
@@ -62,9 +66,15 @@ impl fmt::Display for Warning {
                 "the container starts as user `{}`, to whom docker gives no capability: only a set-user-id program or one with file capabilities can use those in this line",
                 printable(user)
             ),
-            Self::AppArmorOff { reason, obstacle } => write!(
+            Self::Ambient(user) => write!(
                 f,
-                "AppArmor is off (apparmor=unconfined), as the profile docker-default denies what was used ({}) and no other could take its place: {}",
+                "podman gives these capabilities to every program of the user `{}`, not only to those that are set-user-id or have file capabilities, as --privileged does",
+                printable(user)
+            ),
+            Self::AppArmorOff { engine, reason, obstacle } => write!(
+                f,
+                "AppArmor is off (apparmor=unconfined), as the profile {} denies what was used ({}) and no other could take its place: {}",
+                engine.apparmor_profile(),
                 printable(reason),
                 printable(obstacle)
             ),
@@ -74,14 +84,14 @@ impl fmt::Display for Warning {
             Self::UncheckedDevice(device) => {
                 write!(f, "--device {} is no device path and stays as it was, unchecked", printable(device))
             }
-            Self::DeviceWithoutNode(path) => write!(
+            Self::DeviceWithoutNode(engine, path) => write!(
                 f,
-                "docker cannot take the device path {}: the device is allowed by number, and the container has to bring the node",
+                "{engine} cannot take the device path {}: the device is allowed by number, and the container has to bring the node",
                 printable(path)
             ),
-            Self::StaysReadOnly(path) => write!(
+            Self::StaysReadOnly(engine, path) => write!(
                 f,
-                "{} was written, and docker has no narrow option that makes it writable: bind mount what is needed",
+                "{} was written, and {engine} has no narrow option that makes it writable: bind mount what is needed",
                 printable(path)
             ),
         }

@@ -1,27 +1,30 @@
-//! The user's `docker run` without `--privileged`, with what the profile needs instead.
+//! The user's `docker run` or `podman run` without `--privileged`, with what the profile needs instead.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     apparmor::{AppArmorProfile, default_denies},
-    docker_devices,
-    docker_warning::Warning,
+    container_devices,
+    container_warning::Warning,
 };
 use crate::{
     capability::Capability,
     profile::Profile,
-    trace::is_below,
+    trace::{READ_ONLY, is_below},
     workload::{
         device_nodes::Nodes,
-        docker_cli::{DockerRun, clean},
-        docker_options::DockerOption,
+        engine::EngineKind,
+        run_line::{RunLine, clean},
+        run_options::RunOption,
     },
 };
 
 /// What the engine that will run the line knows and does.
 #[derive(Clone, Debug)]
-pub struct DockerTarget {
-    /// Version of the daemon, such as `20.10.24+dfsg1`.
+pub struct EngineTarget {
+    /// Which it is.
+    pub engine: EngineKind,
+    /// Its version, such as `20.10.24+dfsg1`.
     pub version: String,
     /// Linux security modules that it applies, such as `apparmor`.
     pub security_modules: BTreeSet<String>,
@@ -52,24 +55,22 @@ pub struct Confinement {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rewritten {
     /// The line.
-    pub run: DockerRun,
+    pub run: RunLine,
     /// What to know about it.
     pub warnings: BTreeSet<Warning>,
     /// The `AppArmor` profile that it names, which has to be loaded.
     pub apparmor: Option<AppArmorProfile>,
 }
 
-impl DockerTarget {
-    /// An engine of that version. Before docker 23 there are builds without names for the capabilities of
+impl EngineTarget {
+    /// An engine of that version. Before 23 there are builds of docker without names for the capabilities of
     /// Linux 5.8 and 5.9 (Debian's 20.10 is one), so none of them is trusted to have them.
     #[must_use]
-    pub fn new(version: &str, security_modules: BTreeSet<String>, seccomp: &str) -> Self {
-        let newest = if major(version).is_some_and(|major| major < 23) {
-            Capability::AUDIT_READ
-        } else {
-            Capability::CHECKPOINT_RESTORE
-        };
+    pub fn new(engine: EngineKind, version: &str, security_modules: BTreeSet<String>, seccomp: &str) -> Self {
+        let old = engine == EngineKind::Docker && major(version).is_some_and(|major| major < 23);
+        let newest = if old { Capability::AUDIT_READ } else { Capability::CHECKPOINT_RESTORE };
         Self {
+            engine,
             version: version.to_owned(),
             security_modules,
             capabilities: Capability::all().filter(|&capability| capability <= newest).collect(),
@@ -93,7 +94,7 @@ impl Rewritten {
 /// The same line without `--privileged` and the other widening options, with the profile's grants where the
 /// first of those stood. All else stays as it was, in its order.
 #[must_use]
-pub fn rewrite(run: &DockerRun, profile: &Profile, target: &DockerTarget) -> Rewritten {
+pub fn rewrite(run: &RunLine, profile: &Profile, target: &EngineTarget) -> Rewritten {
     let mut warnings = BTreeSet::new();
     let mut covered = BTreeSet::new();
     let mut options = Vec::new();
@@ -102,25 +103,20 @@ pub fn rewrite(run: &DockerRun, profile: &Profile, target: &DockerTarget) -> Rew
         if widens(option) {
             place.get_or_insert(options.len());
         } else if option.name == "device" {
-            options.extend(docker_devices::keep(
-                option,
-                &profile.devices,
-                &target.nodes,
-                &mut covered,
-                &mut warnings,
-            ));
+            let kept = option.elements(run.engine).filter_map(|one| {
+                container_devices::keep(&one, &profile.devices, &target.nodes, &mut covered, &mut warnings)
+            });
+            options.extend(kept);
         } else {
             options.push(option.clone());
         }
     }
 
-    let mut grants = vec![DockerOption::attached("cap-drop", "ALL".to_owned())];
+    let mut grants = vec![RunOption::attached("cap-drop", "ALL".to_owned())];
     let capabilities = capabilities(profile, target, &mut warnings);
-    grants.extend(
-        capabilities.iter().map(|one| DockerOption::attached("cap-add", one.short_name().to_owned())),
-    );
+    grants.extend(capabilities.iter().map(|one| RunOption::attached("cap-add", one.short_name().to_owned())));
     let missing = profile.devices.iter().filter(|device| !covered.contains(device));
-    let (rules, mut nodes) = docker_devices::grant(missing, &target.families, &mut warnings);
+    let (rules, mut nodes) = container_devices::grant(missing, target, &mut warnings);
     nodes.retain(|node| !options.iter().any(|kept| kept.name == node.name && kept.value == node.value));
     grants.extend(rules);
     let mut security = vec![format!("seccomp={}", target.seccomp)];
@@ -132,7 +128,8 @@ pub fn rewrite(run: &DockerRun, profile: &Profile, target: &DockerTarget) -> Rew
         && let Some(reason) = beyond_default(profile, target)
     {
         if let Some(obstacle) = &target.confinement.obstacle {
-            warnings.insert(Warning::AppArmorOff { reason, obstacle: obstacle.clone() });
+            let (engine, obstacle) = (target.engine, obstacle.clone());
+            warnings.insert(Warning::AppArmorOff { engine, reason, obstacle });
             security.push("apparmor=unconfined".to_owned());
         } else {
             let generated = AppArmorProfile::new(profile, &capabilities, image_name(&run.image));
@@ -140,31 +137,39 @@ pub fn rewrite(run: &DockerRun, profile: &Profile, target: &DockerTarget) -> Rew
             apparmor = Some(generated);
         }
     }
-    grants.extend(security.into_iter().map(|value| DockerOption::separate("security-opt", value)));
+    grants.extend(security.into_iter().map(|value| RunOption::separate("security-opt", value)));
     // Last, because a line that is rewritten again keeps its devices and mounts where they stand.
     grants.extend(nodes);
     grants.extend(binds);
 
     if let Some(user) = run.user().or(target.image_user.as_deref())
         && !capabilities.is_empty()
-        && !profile.gains_privileges
         && !is_root(user)
     {
-        warnings.insert(Warning::NonRoot(user.to_owned()));
+        match target.engine {
+            EngineKind::Docker if !profile.gains_privileges => {
+                warnings.insert(Warning::NonRoot(user.to_owned()));
+            }
+            // What only set-user-ID programs had, its other programs now have as well.
+            EngineKind::Podman if run.is_privileged() => {
+                warnings.insert(Warning::Ambient(user.to_owned()));
+            }
+            EngineKind::Docker | EngineKind::Podman => {}
+        }
     }
     let place = place.unwrap_or_default();
     options.splice(place..place, grants);
-    Rewritten { run: DockerRun { options, ..run.clone() }, warnings, apparmor }
+    Rewritten { run: RunLine { options, ..run.clone() }, warnings, apparmor }
 }
 
 /// Whether this option gives a privilege that the profile decides about. A user's own `AppArmor` profile,
 /// `SELinux` label type and `no-new-privileges` are narrower than the default, and `--privileged` keeps them.
-fn widens(option: &DockerOption) -> bool {
+fn widens(option: &RunOption) -> bool {
     match option.name {
         "privileged" | "cap-add" | "cap-drop" | "device-cgroup-rule" => true,
         "security-opt" => matches!(
             security_option(&option.value),
-            ("seccomp" | "writable-cgroups", _)
+            ("seccomp" | "writable-cgroups" | "unmask", _)
                 | ("apparmor" | "systempaths", "unconfined")
                 | ("label", "disable")
         ),
@@ -177,13 +182,13 @@ fn security_option(value: &str) -> (&str, &str) {
     value.split_once('=').or_else(|| value.split_once(':')).unwrap_or((value, ""))
 }
 
-fn security_key(option: &DockerOption) -> Option<&str> {
+fn security_key(option: &RunOption) -> Option<&str> {
     (option.name == "security-opt").then(|| security_option(&option.value).0)
 }
 
 fn capabilities(
     profile: &Profile,
-    target: &DockerTarget,
+    target: &EngineTarget,
     warnings: &mut BTreeSet<Warning>,
 ) -> BTreeSet<Capability> {
     let version = || target.version.clone();
@@ -204,48 +209,62 @@ fn capabilities(
 }
 
 /// Options for the profile's kernel paths: security options, and bind mounts of single paths of sysfs, which
-/// docker mounts read-only itself.
+/// engines mount read-only themselves.
 fn kernel_paths(
-    run: &DockerRun,
+    run: &RunLine,
     profile: &Profile,
-    target: &DockerTarget,
+    target: &EngineTarget,
     security: &mut Vec<String>,
     warnings: &mut BTreeSet<Warning>,
-) -> Vec<DockerOption> {
+) -> Vec<RunOption> {
     let user_binds = run.binds();
     let mut binds = Vec::new();
-    let mut unconfined = profile.paths.unmask.iter().any(|path| masks(&target.version, path));
+    // Each a path that the engine masks or mounts read-only.
+    let mut unmask: BTreeSet<&str> = profile.paths.unmask.iter().map(String::as_str).collect();
+    unmask.retain(|path| masks(target, path));
     let mut writable_cgroups = false;
     for path in &profile.paths.write {
         if user_binds.iter().any(|(_, mounted)| is_below(path, mounted)) {
             continue;
         }
         if is_below(path, "/sys/fs/cgroup") {
-            // docker 28.0 brought `writable-cgroups`.
-            let known = major(&target.version).is_none_or(|major| major >= 28);
+            // docker 28.0 brought `writable-cgroups`; podman unmasks them.
+            let known =
+                target.engine == EngineKind::Podman || major(&target.version).is_none_or(|major| major >= 28);
             writable_cgroups |= known;
             if !known {
-                warnings.insert(Warning::StaysReadOnly(path.clone()));
+                warnings.insert(Warning::StaysReadOnly(target.engine, path.clone()));
             }
         } else if !is_below(path, "/sys") {
-            unconfined = true;
+            unmask.insert(READ_ONLY.into_iter().find(|read_only| is_below(path, read_only)).unwrap_or(path));
         } else if path.contains([',', '"'])
             || clean(path) != *path
             || is_network_path(path) && !run.shares_host("network")
         {
-            warnings.insert(Warning::StaysReadOnly(path.clone()));
+            warnings.insert(Warning::StaysReadOnly(target.engine, path.clone()));
         } else if path.contains(':') {
             // As those of PCI devices do, where `--volume` takes the colon for its own.
-            binds.push(DockerOption::attached("mount", format!("type=bind,source={path},target={path}")));
+            binds.push(RunOption::attached("mount", format!("type=bind,source={path},target={path}")));
         } else {
-            binds.push(DockerOption::attached("volume", format!("{path}:{path}")));
+            binds.push(RunOption::attached("volume", format!("{path}:{path}")));
         }
     }
-    if unconfined {
-        security.push("systempaths=unconfined".to_owned());
-    }
-    if writable_cgroups {
-        security.push("writable-cgroups=true".to_owned());
+    match target.engine {
+        EngineKind::Docker => {
+            if !unmask.is_empty() {
+                security.push("systempaths=unconfined".to_owned());
+            }
+            if writable_cgroups {
+                security.push("writable-cgroups=true".to_owned());
+            }
+        }
+        EngineKind::Podman => {
+            if writable_cgroups {
+                unmask.insert("/sys/fs/cgroup");
+            }
+            // One each: podman 4.3 recognises the cgroups only by themselves.
+            security.extend(unmask.into_iter().map(|path| format!("unmask={path}")));
+        }
     }
     binds
 }
@@ -256,7 +275,7 @@ fn is_network_path(path: &str) -> bool {
 }
 
 /// Why the engine's own `AppArmor` profile is not enough, if it is not.
-fn beyond_default(profile: &Profile, target: &DockerTarget) -> Option<String> {
+fn beyond_default(profile: &Profile, target: &EngineTarget) -> Option<String> {
     let seen = || "what it was seen to need".to_owned();
     default_denies(profile).or_else(|| target.confinement.beyond_default.then(seen))
 }
@@ -267,14 +286,34 @@ fn image_name(image: &str) -> &str {
     name.split([':', '@']).next().unwrap_or(name)
 }
 
-/// Whether docker of that version masks a path that some engine masks. It never masks selinuxfs, and
-/// 28.0.2 began with the two that show what other processors do.
-fn masks(version: &str, path: &str) -> bool {
+/// Whether the engine masks a path that some engine masks.
+///
+/// Docker never masks selinuxfs, and 28.0.2 began with the two that show what other processors do. Podman
+/// began with these in 5.5.0 and with powercap in 4.8.0, masked /sys/dev/block until 5.4.0, and has
+/// /proc/asound read-only instead.
+fn masks(target: &EngineTarget, path: &str) -> bool {
     let recent = is_below(path, "/proc/interrupts") || path.ends_with("/thermal_throttle");
+    match target.engine {
+        EngineKind::Docker => {
+            !(is_below(path, "/sys/fs/selinux")
+                || is_below(path, "/sys/dev/block")
+                || recent && is_before(&target.version, [28, 0, 2]))
+        }
+        EngineKind::Podman => {
+            let powercap = is_below(path, "/sys/devices/virtual/powercap");
+            let names_of_disks = is_below(path, "/sys/dev/block");
+            !(is_below(path, "/proc/asound")
+                || names_of_disks && !is_before(&target.version, [5, 4, 0])
+                || recent && is_before(&target.version, [5, 5, 0])
+                || powercap && is_before(&target.version, [4, 8, 0]))
+        }
+    }
+}
+
+fn is_before(version: &str, then: [u32; 3]) -> bool {
     let number = |part: &str| part.split(|c: char| !c.is_ascii_digit()).next()?.parse::<u32>().ok();
     let parts: Vec<u32> = version.trim_start_matches('v').split('.').map_while(number).collect();
-    let before = parts.len() >= 3 && parts[..] < [28, 0, 2][..];
-    !(is_below(path, "/sys/fs/selinux") || recent && before)
+    parts.len() >= 3 && parts[..] < then[..]
 }
 
 /// `root`, `0`, `0:0` and so on.
@@ -289,5 +328,5 @@ fn major(version: &str) -> Option<u32> {
 }
 
 #[cfg(test)]
-#[path = "docker_tests.rs"]
+#[path = "container_tests.rs"]
 mod tests;

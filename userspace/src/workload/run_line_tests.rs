@@ -1,18 +1,20 @@
 //! Tests of the `docker run` parser.
 
 use super::*;
-use crate::workload::docker_options::{GLOBAL, RUN};
+use crate::workload::run_tables::{
+    ALIASES, DOCKER_GLOBAL, DOCKER_RUN, PODMAN_EVERYWHERE, PODMAN_GLOBAL, PODMAN_RUN, Row,
+};
 
 fn words(line: &str) -> Vec<String> {
     line.split(' ').map(str::to_owned).collect()
 }
 
-fn parse(line: &str) -> DockerRun {
-    DockerRun::parse(&words(line)).unwrap()
+fn parse(line: &str) -> RunLine {
+    RunLine::parse(&words(line)).unwrap()
 }
 
 fn error(line: &str) -> ParseError {
-    DockerRun::parse(&words(line)).unwrap_err()
+    RunLine::parse(&words(line)).unwrap_err()
 }
 
 #[test]
@@ -99,7 +101,9 @@ fn start_attaches_as_the_run_would() {
 
 #[test]
 fn what_cannot_be_understood_is_named() {
-    let unknown = |option: &str, command| ParseError::UnknownOption { option: option.to_owned(), command };
+    let engine = EngineKind::Docker;
+    let unknown =
+        |option: &str, command| ParseError::UnknownOption { engine, option: option.to_owned(), command };
     assert_eq!(error("docker run --frobnicate=1 i"), unknown("--frobnicate", "docker run"));
     assert_eq!(error("docker run -iz i"), unknown("-z", "docker run"));
     assert_eq!(error("docker run ---x i"), unknown("---x", "docker run"));
@@ -107,15 +111,15 @@ fn what_cannot_be_understood_is_named() {
     assert_eq!(error("docker --privileged run i"), unknown("--privileged", "docker"));
     assert_eq!(error("docker run -it -v"), ParseError::MissingValue("-v".to_owned()));
     assert_eq!(error("docker run --name"), ParseError::MissingValue("--name".to_owned()));
-    assert_eq!(error("docker run -it"), ParseError::NoImage);
+    assert_eq!(error("docker run -it"), ParseError::NoImage(engine));
     assert_eq!(
         error("docker run --rm=maybe i"),
         ParseError::BadBoolean { option: "rm", value: "maybe".to_owned() }
     );
     assert_eq!(error("docker run --help"), ParseError::Help);
-    assert_eq!(error("docker build ."), ParseError::NotRun("build .".to_owned()));
-    assert_eq!(error("dockerd run i"), ParseError::NotDocker("dockerd".to_owned()));
-    assert_eq!(DockerRun::parse(&[]), Err(ParseError::NotDocker(String::new())));
+    assert_eq!(error("docker build ."), ParseError::NotRun { engine, words: "build .".to_owned() });
+    assert_eq!(error("dockerd run i"), ParseError::NotEngine("dockerd".to_owned()));
+    assert_eq!(RunLine::parse(&[]), Err(ParseError::NotEngine(String::new())));
     assert_eq!(error("docker run i a\0b"), ParseError::Nul(3));
     assert!(!error("docker run --\u{1b}[2J i").to_string().contains('\u{1b}'));
 }
@@ -128,14 +132,36 @@ fn next(state: &mut u64, below: usize) -> usize {
 
 #[test]
 fn printing_a_parsed_line_gives_that_line() {
+    let docker = [DOCKER_GLOBAL, DOCKER_RUN].map(<[Row]>::to_vec);
+    let podman = [[PODMAN_GLOBAL, PODMAN_EVERYWHERE].concat(), [PODMAN_RUN, PODMAN_EVERYWHERE].concat()];
+    for (engine, [global, run]) in [("docker", docker), ("podman", podman)] {
+        print_parsed_lines(engine, &global, &run);
+    }
+}
+
+fn print_parsed_lines(engine: &str, global: &[Row], of_run: &[Row]) {
+    // Those of podman that are refused, with the values below.
+    const REFUSED: [&str; 11] = [
+        "connection",
+        "host",
+        "noout",
+        "out",
+        "passwd",
+        "preserve-fd",
+        "preserve-fds",
+        "remote",
+        "rmi",
+        "rootfs",
+        "url",
+    ];
     let values = ["", "x", "-", "--", "-it", "a b", "=", "a=b", "\n", "--privileged", "\u{e9}"];
     let mut state = 1;
     for _ in 0..5000 {
-        let mut line = vec!["docker".to_owned()];
-        for (table, subcommand) in [(GLOBAL, Some("run")), (RUN, None)] {
+        let mut line = vec![engine.to_owned()];
+        for (table, subcommand) in [(global, Some("run")), (of_run, None)] {
             for _ in 0..next(&mut state, 6) {
                 let (name, short, takes_value) = table[next(&mut state, table.len())];
-                if matches!(name, "help" | "version") {
+                if matches!(name, "help" | "version") || engine == "podman" && REFUSED.contains(&name) {
                     continue;
                 }
                 let value = values[next(&mut state, values.len())].to_owned();
@@ -158,25 +184,58 @@ fn printing_a_parsed_line_gives_that_line() {
         for _ in 0..next(&mut state, 3) {
             line.push(values[next(&mut state, values.len())].to_owned());
         }
-        let run = DockerRun::parse(&line).unwrap();
+        let run = RunLine::parse(&line).unwrap();
         assert_eq!(run.image, "image");
         assert_eq!(run.arguments(), line);
-        assert_eq!(run.option_lines().concat(), docker_options::print(&run.options));
+        assert_eq!(run.option_lines().concat(), run_options::print(&run.options));
         let create = run.create_arguments();
         let created = create.iter().map(|word| if word == "create" { "run" } else { word.as_str() });
-        let again = DockerRun::parse(&created.map(str::to_owned).collect::<Vec<_>>()).unwrap();
+        let again = RunLine::parse(&created.map(str::to_owned).collect::<Vec<_>>()).unwrap();
         assert_eq!((again.image, again.command), (run.image, run.command));
     }
 }
 
 #[test]
 fn the_tables_are_sorted_and_their_letters_unique() {
-    for table in [GLOBAL, RUN] {
-        assert!(table.is_sorted_by(|one, other| one.0 < other.0));
-        let mut letters: Vec<char> = table.iter().filter_map(|row| row.1).collect();
-        let all = letters.len();
-        letters.sort_unstable();
-        letters.dedup();
-        assert_eq!(letters.len(), all);
+    let docker = [vec![DOCKER_GLOBAL], vec![DOCKER_RUN]];
+    let podman = [vec![PODMAN_GLOBAL, PODMAN_EVERYWHERE], vec![PODMAN_RUN, PODMAN_EVERYWHERE]];
+    for tables in docker.into_iter().chain(podman) {
+        assert!(tables.iter().all(|table| table.is_sorted_by(|one, other| one.0 < other.0)));
+        let unique = |mut names: Vec<String>| {
+            let all = names.len();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), all);
+        };
+        unique(tables.concat().iter().filter_map(|row| row.1).map(String::from).collect());
+        unique(tables.concat().iter().map(|row| row.0.to_owned()).collect());
     }
+    for (_, first) in ALIASES {
+        assert!([DOCKER_RUN, PODMAN_RUN].iter().any(|table| table.iter().any(|row| row.0 == *first)));
+    }
+}
+
+#[test]
+fn podman_has_options_of_its_own_everywhere() {
+    let run = parse(
+        "/usr/bin/podman --log-level debug --root /r run --runtime=runc --replace --net host --tls-verify \
+         --runroot /q --cap-add=A,CAP_B --sig-proxy=false --passwd -d i sh",
+    );
+    assert_eq!((run.engine, run.image.as_str()), (EngineKind::Podman, "i"));
+    assert!(run.shares_host("network"));
+    assert_eq!(run.elements("cap-add").collect::<Vec<_>>(), ["A", "CAP_B"]);
+    // Where the container is, and how it is made, every command has to be told.
+    let engine = "/usr/bin/podman --log-level debug --root /r --runtime=runc --runroot /q";
+    assert_eq!(run.engine_command().join(" "), engine);
+    assert_eq!(
+        run.create_arguments().join(" "),
+        format!("{engine} create --replace --net host --tls-verify --cap-add=A,CAP_B i sh")
+    );
+    assert_eq!(run.start_arguments("abc").join(" "), format!("{engine} start --attach abc"));
+    assert_eq!(run.beginning().join(" "), "/usr/bin/podman --log-level debug --root /r run");
+    // Docker has neither.
+    assert!(matches!(error("docker run --replace i"), ParseError::UnknownOption { .. }));
+    assert_eq!(parse("docker run --cap-add=A,B i").elements("cap-add").collect::<Vec<_>>(), ["A,B"]);
+    let said = error("podman run --isolation=x i").to_string();
+    assert!(said.contains("`podman run` (podman 4.3 to 5.8)"), "{said}");
 }

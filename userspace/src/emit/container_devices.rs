@@ -1,19 +1,19 @@
-//! Devices of a profile as docker options, and the user's own `--device` options held against it.
+//! Devices of a profile as options of the engine, and the user's own `--device` options held against it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::docker_warning::Warning;
+use super::{container::EngineTarget, container_warning::Warning};
 use crate::{
     profile::Device,
     trace::Access,
     workload::{
         device_nodes::{Node, Nodes},
-        docker_cli::clean,
-        docker_options::DockerOption,
+        run_line::clean,
+        run_options::RunOption,
     },
 };
 
-/// A `--device` value, docker/cli `opts.go` `parseLinuxDevice`: `host[:container][:access]`.
+/// A `--device` value, docker/cli `opts.go` `parseLinuxDevice`, podman `ParseDevice`: `host[:container][:access]`.
 struct Mapping<'a> {
     host: &'a str,
     container: Option<&'a str>,
@@ -21,7 +21,7 @@ struct Mapping<'a> {
 }
 
 impl<'a> Mapping<'a> {
-    /// `None` for what docker takes as a CDI device name, or refuses.
+    /// `None` for what engines take as a CDI device name, or refuse.
     fn parse(value: &'a str) -> Option<Self> {
         let parts: Vec<&str> = value.split(':').collect();
         let (host, container, access) = match parts[..] {
@@ -34,7 +34,7 @@ impl<'a> Mapping<'a> {
         host.starts_with('/').then_some(Self { host, container, access })
     }
 
-    /// The same mapping with this access, in the shortest form that docker parses.
+    /// The same mapping with this access, in the shortest form that engines parse.
     fn with_access(&self, access: &str) -> String {
         match self.container {
             Some(container) => format!("{}:{container}:{access}", self.host),
@@ -52,7 +52,7 @@ fn is_access(text: &str) -> bool {
     each_once && !text.is_empty()
 }
 
-/// Access as docker is asked for it. Every container may mknod any device (runc `AllowedDevices`), so `m`
+/// Access as an engine is asked for it. Every container may mknod any device (runc `AllowedDevices`), so `m`
 /// is only said where there is nothing else to say.
 fn letters(access: Access) -> String {
     let without = Access { mknod: false, ..access };
@@ -62,12 +62,12 @@ fn letters(access: Access) -> String {
 /// The user's own `--device`: with the access that is needed, or `None` when nothing of it is.
 /// The devices that it brings are added to `covered`.
 pub(super) fn keep<'a>(
-    option: &DockerOption,
+    option: &RunOption,
     devices: &'a BTreeSet<Device>,
     nodes: &Nodes,
     covered: &mut BTreeSet<&'a Device>,
     warnings: &mut BTreeSet<Warning>,
-) -> Option<DockerOption> {
+) -> Option<RunOption> {
     let Some(mapping) = Mapping::parse(&option.value) else {
         warnings.insert(Warning::UncheckedDevice(option.value.clone()));
         return Some(option.clone());
@@ -109,27 +109,27 @@ fn is_at<'a>(device: &Device, host: &str, mut nodes: impl Iterator<Item = &'a No
 /// family is a rule, and the nodes that the host has for it: without them the container cannot open any.
 pub(super) fn grant<'a>(
     devices: impl Iterator<Item = &'a Device>,
-    families: &BTreeMap<String, BTreeSet<String>>,
+    target: &EngineTarget,
     warnings: &mut BTreeSet<Warning>,
-) -> (Vec<DockerOption>, Vec<DockerOption>) {
+) -> (Vec<RunOption>, Vec<RunOption>) {
     let (mut rules, mut nodes) = (Vec::new(), Vec::new());
     for device in devices {
         let access = letters(device.access);
         match device.path.as_deref().filter(|_| device.minor.is_some()) {
             Some(path) if path.starts_with('/') && !path.contains(':') => {
-                nodes.push(DockerOption::attached("device", format!("{path}:{access}")));
+                nodes.push(RunOption::attached("device", format!("{path}:{access}")));
                 continue;
             }
             Some(path) => {
-                warnings.insert(Warning::DeviceWithoutNode(path.to_owned()));
+                warnings.insert(Warning::DeviceWithoutNode(target.engine, path.to_owned()));
             }
             None => {}
         }
-        let members = families.get(&device.rule()).into_iter().flatten();
-        nodes.extend(members.map(|path| DockerOption::attached("device", format!("{path}:{access}"))));
+        let members = target.families.get(&device.rule()).into_iter().flatten();
+        nodes.extend(members.map(|path| RunOption::attached("device", format!("{path}:{access}"))));
         let minor = device.minor.map_or("*".to_owned(), |minor| minor.to_string());
         let rule = format!("{} {}:{minor} {access}", device.kind.letter(), device.major);
-        rules.push(DockerOption::attached("device-cgroup-rule", rule));
+        rules.push(RunOption::attached("device-cgroup-rule", rule));
     }
     (rules, nodes)
 }

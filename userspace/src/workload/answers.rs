@@ -1,4 +1,4 @@
-//! What docker answers, as far as it matters here.
+//! What the engines answer, as far as it matters here.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,11 +8,13 @@ use std::{
 
 use serde::{Deserialize, Deserializer};
 
-/// The parts of `docker info` that matter here.
+use crate::capability::Capability;
+
+/// The parts of `docker info` that matter here; of `podman info`, what is the same.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Info {
-    /// Version of the daemon, such as `20.10.24+dfsg1`.
+    /// Version of the engine, such as `20.10.24+dfsg1`.
     #[serde(default)]
     pub server_version: String,
     /// Storage driver, such as `overlay2`.
@@ -42,6 +44,107 @@ pub struct Info {
     /// Why the daemon's part is missing.
     #[serde(default, deserialize_with = "null_is_empty")]
     pub server_errors: Vec<String>,
+    /// Capabilities of a container that asks for nothing, where the engine says so.
+    #[serde(skip)]
+    pub default_capabilities: Option<BTreeSet<Capability>>,
+    /// Version of the default runtime, where the engine says so.
+    #[serde(skip)]
+    pub default_runtime_version: Option<String>,
+    /// It runs without root.
+    #[serde(skip)]
+    pub rootless: bool,
+    /// The client hands its containers to a service.
+    #[serde(skip)]
+    pub remote: bool,
+}
+
+/// The parts of `podman info` that matter here (podman `libpod/define/info.go`).
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct PodmanInfo {
+    host: PodmanHost,
+    store: PodmanStore,
+    version: PodmanVersion,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PodmanHost {
+    arch: String,
+    cgroup_manager: String,
+    cgroup_version: String,
+    kernel: String,
+    oci_runtime: PodmanRuntime,
+    security: PodmanSecurity,
+    #[serde(default)]
+    service_is_remote: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct PodmanRuntime {
+    name: String,
+    path: String,
+    version: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a field of podman's answer")]
+struct PodmanSecurity {
+    #[serde(default)]
+    apparmor_enabled: bool,
+    #[serde(default)]
+    capabilities: String,
+    rootless: bool,
+    #[serde(default)]
+    seccomp_enabled: bool,
+    #[serde(default)]
+    selinux_enabled: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PodmanStore {
+    graph_driver_name: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PodmanVersion {
+    version: String,
+}
+
+impl From<PodmanInfo> for Info {
+    fn from(info: PodmanInfo) -> Self {
+        let PodmanInfo { host, store, version } = info;
+        let PodmanRuntime { name, path, version: runtime_version } = host.oci_runtime;
+        let security = [
+            ("apparmor", host.security.apparmor_enabled),
+            ("seccomp", host.security.seccomp_enabled),
+            ("selinux", host.security.selinux_enabled),
+            ("rootless", host.security.rootless),
+        ];
+        let names = host.security.capabilities.split(',').filter_map(|name| name.trim().parse().ok());
+        Self {
+            server_version: version.version,
+            driver: store.graph_driver_name,
+            cgroup_driver: host.cgroup_manager,
+            cgroup_version: host.cgroup_version.trim_start_matches('v').to_owned(),
+            kernel_version: host.kernel,
+            architecture: host.arch,
+            default_runtime_version: read_runtime_version(&name, &runtime_version),
+            runtimes: BTreeMap::from([(name.clone(), Runtime { path: Some(path) })]),
+            default_runtime: name,
+            security_options: security
+                .into_iter()
+                .filter(|(_, on)| *on)
+                .map(|(name, _)| format!("name={name}"))
+                .collect(),
+            server_errors: Vec::new(),
+            default_capabilities: Some(names.collect()),
+            rootless: host.security.rootless,
+            remote: host.service_is_remote,
+        }
+    }
 }
 
 /// An OCI runtime that the daemon knows.
@@ -52,14 +155,17 @@ pub struct Runtime {
     pub path: Option<String>,
 }
 
-/// The parts of `docker inspect` of a container that matter here.
+/// The parts of `inspect` of a container that matter here.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Container {
     /// 64 hexadecimal digits.
     pub id: String,
-    /// Digest of the image's configuration, `sha256:…`.
+    /// Digest of the image's configuration, with docker behind `sha256:`.
     pub image: String,
+    /// OCI runtime, where podman says it.
+    #[serde(default, rename = "OCIRuntime")]
+    pub oci_runtime: String,
     /// Where it is in its life.
     pub state: State,
     /// What it was made with.
@@ -96,7 +202,7 @@ pub struct State {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct HostConfig {
-    /// OCI runtime.
+    /// OCI runtime, where docker says it.
     #[serde(default)]
     pub runtime: String,
     /// `--privileged`.
@@ -108,9 +214,9 @@ pub struct HostConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct GraphDriver {
-    /// `overlay2` and so on.
+    /// `overlay2`, with podman `overlay`, and so on.
     pub name: String,
-    /// Its own words; for overlay2 `LowerDir`, topmost first, with colons between.
+    /// Its own words; for those `LowerDir`, topmost first, with colons between.
     #[serde(default)]
     pub data: Option<BTreeMap<String, String>>,
 }
@@ -119,9 +225,35 @@ impl GraphDriver {
     /// The directories of the image's layers on the daemon's host, topmost first.
     #[must_use]
     pub fn layers(&self) -> Vec<&str> {
-        let lower =
-            self.data.as_ref().filter(|_| self.name == "overlay2").and_then(|data| data.get("LowerDir"));
+        let overlay = matches!(self.name.as_str(), "overlay2" | "overlay");
+        let lower = self.data.as_ref().filter(|_| overlay).and_then(|data| data.get("LowerDir"));
         lower.map(|lower| lower.split(':').collect()).unwrap_or_default()
+    }
+}
+
+/// The parts of `inspect` of an image that matter here.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Image {
+    id: String,
+    #[serde(default, deserialize_with = "null_is_empty")]
+    repo_digests: Vec<String>,
+    #[serde(default)]
+    config: Option<Config>,
+}
+
+impl Image {
+    /// A digest to name it by: its repository digest, else its ID.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let id = self.id.strip_prefix("sha256:").unwrap_or(&self.id);
+        self.repo_digests.iter().min().cloned().unwrap_or_else(|| format!("sha256:{id}"))
+    }
+
+    /// Whom its containers start as, when it says so.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.config.as_ref().map(|config| config.user.as_str()).filter(|user| !user.is_empty())
     }
 }
 
@@ -135,6 +267,12 @@ pub struct Config {
 }
 
 impl Container {
+    /// Its OCI runtime; empty is the engine's default.
+    #[must_use]
+    pub fn runtime(&self) -> &str {
+        if self.oci_runtime.is_empty() { &self.host_config.runtime } else { &self.oci_runtime }
+    }
+
     /// Why the entrypoint never ran, when the runtime failed before it. `docker run` says so by exit status
     /// 125, 126 or 127, which `docker start` does not: it is 1.
     #[must_use]
@@ -154,6 +292,13 @@ impl Info {
             matches!(name, "apparmor" | "selinux").then(|| name.to_owned())
         });
         names.collect()
+    }
+
+    /// The version of an OCI runtime, when it can be known.
+    #[must_use]
+    pub fn runtime_version(&self, name: &str) -> Option<String> {
+        let said = self.default_runtime_version.clone().filter(|_| name == self.default_runtime);
+        said.or_else(|| self.runtime_program(name).and_then(runtime_version))
     }
 
     /// The program of an OCI runtime on the daemon's host, when it is one.

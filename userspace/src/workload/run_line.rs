@@ -1,21 +1,24 @@
-//! The user's own `docker run` line: parsed, asked about, and printed again as it was.
+//! The user's own `docker run` or `podman run` line: parsed, asked about, and printed again as it was.
 
-use super::docker_options::{self, DockerOption, ParseError};
-
-/// Options of `docker run` that `docker create` does not have.
-const RUN_ONLY: [&str; 3] = ["detach", "detach-keys", "sig-proxy"];
+use super::{
+    engine::EngineKind,
+    refusals,
+    run_options::{self, Known, ParseError, RunOption},
+};
 
 /// `docker [GLOBAL OPTIONS] run [OPTIONS] IMAGE [COMMAND] [ARG...]`, every argument kept as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DockerRun {
+pub struct RunLine {
+    /// Whose line it is.
+    pub engine: EngineKind,
     /// `docker`, or a path to it.
     pub program: String,
     /// Options before the command, such as `-H` and `--context`.
-    pub global: Vec<DockerOption>,
+    pub global: Vec<RunOption>,
     /// `run` or `container run`.
     pub subcommand: Vec<String>,
     /// Options of the run.
-    pub options: Vec<DockerOption>,
+    pub options: Vec<RunOption>,
     /// `--` stands between the options and the image.
     pub options_ended: bool,
     /// Image reference.
@@ -24,33 +27,30 @@ pub struct DockerRun {
     pub command: Vec<String>,
 }
 
-/// Whether this argument vector runs docker at all, by the name of its program.
-#[must_use]
-pub fn is_docker(arguments: &[String]) -> bool {
-    arguments.first().is_some_and(|program| program.rsplit('/').next() == Some("docker"))
-}
-
-impl DockerRun {
+impl RunLine {
     /// Reads an argument vector, the program first.
     ///
     /// # Errors
-    /// When it is not a `docker run` that this build understands to its end.
+    /// When it is not a `run` that this build understands to its end.
     pub fn parse(arguments: &[String]) -> Result<Self, ParseError> {
-        let Some((program, rest)) = arguments.split_first().filter(|_| is_docker(arguments)) else {
-            return Err(ParseError::NotDocker(arguments.first().cloned().unwrap_or_default()));
+        let engine = arguments.first().and_then(|program| EngineKind::of(program));
+        let (Some(engine), Some((program, rest))) = (engine, arguments.split_first()) else {
+            return Err(ParseError::NotEngine(arguments.first().cloned().unwrap_or_default()));
         };
         if let Some(index) = arguments.iter().position(|argument| argument.contains('\0')) {
             return Err(ParseError::Nul(index));
         }
-        let (global, used) = docker_options::parse(docker_options::GLOBAL, "docker", rest)?;
+        let known = Known { engine, command: engine.name(), tables: engine.global_options() };
+        let (global, used) = run_options::parse(&known, rest)?;
         let rest = &rest[used..];
         let words = match rest {
             [run, ..] if run == "run" => 1,
             [container, run, ..] if container == "container" && run == "run" => 2,
-            _ => return Err(ParseError::NotRun(rest[..rest.len().min(2)].join(" "))),
+            _ => return Err(ParseError::NotRun { engine, words: rest[..rest.len().min(2)].join(" ") }),
         };
         let (subcommand, rest) = rest.split_at(words);
-        let (options, used) = docker_options::parse(docker_options::RUN, "docker run", rest)?;
+        let known = Known { engine, command: engine.run(), tables: engine.run_options() };
+        let (options, used) = run_options::parse(&known, rest)?;
         if global
             .iter()
             .chain(&options)
@@ -61,8 +61,9 @@ impl DockerRun {
         let rest = &rest[used..];
         let options_ended = rest.first().is_some_and(|argument| argument == "--");
         let rest = &rest[usize::from(options_ended)..];
-        let (image, command) = rest.split_first().ok_or(ParseError::NoImage)?;
-        Ok(Self {
+        let (image, command) = rest.split_first().ok_or(ParseError::NoImage(engine))?;
+        let run = Self {
+            engine,
             program: program.clone(),
             global,
             subcommand: subcommand.to_vec(),
@@ -70,31 +71,45 @@ impl DockerRun {
             options_ended,
             image: image.clone(),
             command: command.to_vec(),
-        })
+        };
+        match refusals::unsupported(&run) {
+            Some((option, why)) => Err(ParseError::Unsupported { option, why }),
+            None => Ok(run),
+        }
     }
 
     /// The whole argument vector; of a parsed line, the one that was parsed.
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
-        let mut arguments = self.engine_command();
-        arguments.extend(self.subcommand.iter().cloned());
-        arguments.extend(docker_options::print(&self.options));
+        let mut arguments = self.beginning();
+        arguments.extend(run_options::print(&self.options));
         arguments.extend(self.image_and_command());
         arguments
     }
 
-    /// The program and its global options: what every other docker command about this container starts with.
+    /// What stands before the options of the run.
+    #[must_use]
+    pub fn beginning(&self) -> Vec<String> {
+        let mut arguments = vec![self.program.clone()];
+        arguments.extend(run_options::print(&self.global));
+        arguments.extend(self.subcommand.iter().cloned());
+        arguments
+    }
+
+    /// The program and its global options, wherever they stand: what every other command about this
+    /// container starts with.
     #[must_use]
     pub fn engine_command(&self) -> Vec<String> {
         let mut arguments = vec![self.program.clone()];
-        arguments.extend(docker_options::print(&self.global));
+        let everywhere = self.options.iter().filter(|option| self.engine.is_everywhere(option.name));
+        arguments.extend(run_options::print(self.global.iter().chain(everywhere)));
         arguments
     }
 
     /// The options as lines of one option each; short options of one argument stay together.
     #[must_use]
     pub fn option_lines(&self) -> Vec<Vec<String>> {
-        self.options.chunk_by(DockerOption::shares_argument_with).map(docker_options::print).collect()
+        self.options.chunk_by(RunOption::shares_argument_with).map(run_options::print).collect()
     }
 
     /// What follows the options: `--` if it was there, the image and the command.
@@ -116,8 +131,10 @@ impl DockerRun {
         let (_, parents) = self.subcommand.split_last().unwrap_or((&self.image, &[]));
         arguments.extend(parents.iter().cloned());
         arguments.push("create".to_owned());
-        let kept = self.options.iter().filter(|option| !RUN_ONLY.contains(&option.name));
-        arguments.extend(docker_options::print(kept));
+        let kept = self.options.iter().filter(|option| {
+            !self.engine.run_only().contains(&option.name) && !self.engine.is_everywhere(option.name)
+        });
+        arguments.extend(run_options::print(kept));
         arguments.extend(self.image_and_command());
         arguments
     }
@@ -149,10 +166,17 @@ impl DockerRun {
         self.options.iter().filter(move |option| option.name == name).map(|option| option.value.as_str())
     }
 
+    /// Every element of an option that may be given as a list, in order: `--cap-add=A,B` where the engine
+    /// takes that.
+    pub fn elements(&self, name: &str) -> impl Iterator<Item = &str> {
+        let list = self.engine.takes_list(name);
+        self.values(name).flat_map(move |value| value.split(move |letter| list && letter == ','))
+    }
+
     /// Whether a boolean option is on: the last one counts.
     #[must_use]
     pub fn is_on(&self, name: &str) -> bool {
-        self.options.iter().rfind(|option| option.name == name).is_some_and(DockerOption::is_on)
+        self.options.iter().rfind(|option| option.name == name).is_some_and(RunOption::is_on)
     }
 
     /// `--privileged`.
@@ -233,7 +257,7 @@ impl DockerRun {
     }
 
     fn attaches_stdin(&self) -> bool {
-        self.interactive() || self.values("attach").any(|stream| stream.eq_ignore_ascii_case("stdin"))
+        self.interactive() || self.elements("attach").any(|stream| stream.eq_ignore_ascii_case("stdin"))
     }
 }
 
@@ -266,5 +290,5 @@ pub fn clean(path: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "docker_cli_tests.rs"]
+#[path = "run_line_tests.rs"]
 mod tests;

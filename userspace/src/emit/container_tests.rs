@@ -42,15 +42,15 @@ fn fuse() -> Device {
     device(DeviceType::Character, 10, Some(229), "rw", Some("/dev/fuse"))
 }
 
-fn target(version: &str) -> DockerTarget {
-    DockerTarget::new(version, BTreeSet::new(), "seccomp.json")
+fn target(version: &str) -> EngineTarget {
+    EngineTarget::new(EngineKind::Docker, version, BTreeSet::new(), "seccomp.json")
 }
 
-fn parse(line: &str) -> DockerRun {
-    DockerRun::parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>()).unwrap()
+fn parse(line: &str) -> RunLine {
+    RunLine::parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>()).unwrap()
 }
 
-fn rewritten(line: &str, profile: &Profile, target: &DockerTarget) -> (String, Vec<Warning>) {
+fn rewritten(line: &str, profile: &Profile, target: &EngineTarget) -> (String, Vec<Warning>) {
     let rewritten = rewrite(&parse(line), profile, target);
     (rewritten.argv().join(" "), rewritten.warnings.into_iter().collect())
 }
@@ -68,7 +68,7 @@ fn a_family_brings_the_nodes_that_the_host_has() {
          --device=/dev/loop0:rw --device=/dev/loop1:rw img"
     );
     let words: Vec<String> = rewrite(&parse("docker run --privileged img"), &profile, &target).argv();
-    let again = rewrite(&DockerRun::parse(&words).unwrap(), &profile, &target).argv();
+    let again = rewrite(&RunLine::parse(&words).unwrap(), &profile, &target).argv();
     assert_eq!(again, words, "rewriting it again changes nothing");
 }
 
@@ -136,7 +136,7 @@ fn families_and_devices_without_a_node_are_rules() {
     assert_eq!(values("device"), ["/dev/sda:m"]);
     assert_eq!(
         run.warnings.into_iter().collect::<Vec<_>>(),
-        [Warning::DeviceWithoutNode("/dev/by-path/pci-0000:00".to_owned())]
+        [Warning::DeviceWithoutNode(EngineKind::Docker, "/dev/by-path/pci-0000:00".to_owned())]
     );
 }
 
@@ -168,7 +168,7 @@ fn the_users_own_devices_are_narrowed_or_dropped() {
 #[test]
 fn the_default_apparmor_profile_stays_where_it_is_enough() {
     let apparmor = BTreeSet::from(["apparmor".to_owned()]);
-    let target = DockerTarget::new("28.2.2", apparmor, "s");
+    let target = EngineTarget::new(EngineKind::Docker, "28.2.2", apparmor, "s");
     let generated = |profile: &Profile, line: &str| {
         let rewritten = rewrite(&parse(line), profile, &target);
         let line = rewritten.argv().join(" ");
@@ -203,7 +203,7 @@ fn the_default_apparmor_profile_stays_where_it_is_enough() {
 #[test]
 fn a_generated_profile_is_named_after_the_image_and_its_content() {
     let apparmor = BTreeSet::from(["apparmor".to_owned()]);
-    let mut target = DockerTarget::new("28.2.2", apparmor, "s");
+    let mut target = EngineTarget::new(EngineKind::Docker, "28.2.2", apparmor, "s");
     target.confinement.beyond_default = true;
     let name = |line: &str, profile: &Profile| rewrite(&parse(line), profile, &target).apparmor.unwrap().name;
     let (none, some) = (profile(&[], &[]), profile(&[Capability::NET_ADMIN], &[]));
@@ -217,7 +217,7 @@ fn a_generated_profile_is_named_after_the_image_and_its_content() {
 fn apparmor_is_off_only_where_no_profile_can_be_had() {
     let mut profile = profile(&[], &[]);
     profile.paths.write.insert("/proc/sys/vm/swappiness".to_owned());
-    let mut target = DockerTarget::new("28.2.2", BTreeSet::from(["apparmor".to_owned()]), "s");
+    let mut target = EngineTarget::new(EngineKind::Docker, "28.2.2", BTreeSet::from(["apparmor".to_owned()]), "s");
     target.confinement.obstacle = Some("no \u{1b}parser".to_owned());
     let (line, warnings) = rewritten("docker run --privileged i", &profile, &target);
     assert!(line.contains("apparmor=unconfined"), "{line}");
@@ -237,14 +237,14 @@ fn kernel_paths_get_the_narrowest_option() {
         "docker run --cap-drop=ALL --security-opt seccomp=seccomp.json --security-opt writable-cgroups=true \
          --volume=/sys/kernel/mm/ksm/run:/sys/kernel/mm/ksm/run i"
     );
-    assert_eq!(warnings, [Warning::StaysReadOnly("/sys/class/net/eth0/mtu".to_owned())]);
+    assert_eq!(warnings, [Warning::StaysReadOnly(EngineKind::Docker, "/sys/class/net/eth0/mtu".to_owned())]);
     let (line, warnings) =
         rewritten("docker run --privileged --net=host -v /sys:/sys i", &profile, &target("20.10.0"));
     assert!(warnings.is_empty() && !line.contains("--volume") && !line.contains("systempaths"), "{line}");
     profile.paths.write.insert("/proc/sys/vm/swappiness".to_owned());
     let (line, warnings) = rewritten("docker run --privileged i", &profile, &target("20.10.0"));
     assert!(line.contains("--security-opt systempaths=unconfined") && !line.contains("cgroups"), "{line}");
-    assert!(warnings.contains(&Warning::StaysReadOnly("/sys/fs/cgroup/x".to_owned())));
+    assert!(warnings.contains(&Warning::StaysReadOnly(EngineKind::Docker, "/sys/fs/cgroup/x".to_owned())));
 }
 
 #[test]
@@ -282,7 +282,12 @@ fn what_is_mounted_besides_the_engine_takes_only_apparmor() {
     profile.paths.mounted.insert("/sys/kernel/tracing/tracing_on".to_owned());
     let plain = rewritten("docker run --privileged i", &profile, &target("28.2.2")).0;
     assert!(!plain.contains("systempaths") && !plain.contains("--volume"), "{plain}");
-    let apparmor = DockerTarget::new("28.2.2", BTreeSet::from(["apparmor".to_owned()]), "seccomp.json");
+    let apparmor = EngineTarget::new(
+        EngineKind::Docker,
+        "28.2.2",
+        BTreeSet::from(["apparmor".to_owned()]),
+        "seccomp.json",
+    );
     let (line, warnings) = rewritten("docker run --privileged i", &profile, &apparmor);
     assert!(line.contains("apparmor=unpriv-i-") && warnings.is_empty(), "{line}");
 }
@@ -292,7 +297,7 @@ fn a_user_who_gets_no_capabilities_is_warned_of() {
     let mut profile = profile(&[Capability::NET_ADMIN], &[]);
     let mut target = target("28.2.2");
     let warned =
-        |line: &str, profile: &Profile, target: &DockerTarget| !rewritten(line, profile, target).1.is_empty();
+        |line: &str, profile: &Profile, target: &EngineTarget| !rewritten(line, profile, target).1.is_empty();
     assert!(warned("docker run -u 1000:0 i", &profile, &target));
     assert!(
         !warned("docker run -u 0:1000 i", &profile, &target)
@@ -328,14 +333,19 @@ fn rewriting_twice_gives_the_same_line() {
     ];
     for profile in [profile(&[], &[]), full] {
         for version in ["20.10.24", "29.1.0"] {
-            let target = DockerTarget::new(version, BTreeSet::from(["apparmor".to_owned()]), "o/s.json");
+            let target = EngineTarget::new(
+                EngineKind::Docker,
+                version,
+                BTreeSet::from(["apparmor".to_owned()]),
+                "o/s.json",
+            );
             for chosen in 0..1_u32 << options.len() {
                 let used = (0..options.len()).filter(|index| chosen & 1 << index != 0);
                 let words: Vec<&str> = used.flat_map(|index| options[index].split(' ')).collect();
                 let line = ["docker", "run"].into_iter().chain(words).chain(["i", "sh", "--privileged"]);
-                let run = DockerRun::parse(&line.map(str::to_owned).collect::<Vec<_>>()).unwrap();
+                let run = RunLine::parse(&line.map(str::to_owned).collect::<Vec<_>>()).unwrap();
                 let once = rewrite(&run, &profile, &target).argv();
-                let parsed = DockerRun::parse(&once).unwrap();
+                let parsed = RunLine::parse(&once).unwrap();
                 assert!(!parsed.is_privileged());
                 assert_eq!(rewrite(&parsed, &profile, &target).argv(), once);
             }
@@ -345,10 +355,12 @@ fn rewriting_twice_gives_the_same_line() {
 
 #[test]
 fn a_warning_shows_no_control_character() {
-    let run =
-        DockerRun::parse(&["docker", "run", "--device=/dev/\u{1b}[2J", "i"].map(str::to_owned)).unwrap();
+    let run = RunLine::parse(&["docker", "run", "--device=/dev/\u{1b}[2J", "i"].map(str::to_owned)).unwrap();
     let warnings = rewrite(&run, &profile(&[], &[]), &target("28.2.2")).warnings;
     for warning in warnings {
         assert!(!warning.to_string().contains('\u{1b}'));
     }
 }
+
+#[path = "container_podman_tests.rs"]
+mod podman;
