@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use super::apparmor_globs::{Opening, all_but};
 use crate::{
     capability::Capability,
-    profile::{Action, Mount, MountOperation, Profile, literal},
-    trace::{LsmAccess, is_below},
+    profile::{Action, LsmAccess, Mount, MountOperation, Profile, literal},
+    trace::is_below,
 };
 
 /// Longest part of a profile's name that comes from the workload's.

@@ -217,7 +217,8 @@ fn a_generated_profile_is_named_after_the_image_and_its_content() {
 fn apparmor_is_off_only_where_no_profile_can_be_had() {
     let mut profile = profile(&[], &[]);
     profile.paths.write.insert("/proc/sys/vm/swappiness".to_owned());
-    let mut target = EngineTarget::new(EngineKind::Docker, "28.2.2", BTreeSet::from(["apparmor".to_owned()]), "s");
+    let mut target =
+        EngineTarget::new(EngineKind::Docker, "28.2.2", BTreeSet::from(["apparmor".to_owned()]), "s");
     target.confinement.obstacle = Some("no \u{1b}parser".to_owned());
     let (line, warnings) = rewritten("docker run --privileged i", &profile, &target);
     assert!(line.contains("apparmor=unconfined"), "{line}");

@@ -16,11 +16,12 @@ pub use self::{
     devices::is_base,
     mounts::{Mount, MountOperation, literal},
 };
+pub use crate::trace::LsmAccess;
 
 use crate::{
     capability::Capability,
     syscalls::Abi,
-    trace::{Access, DeviceType, LsmAccess},
+    trace::{Access, DeviceType},
 };
 
 /// The profile format that this build writes, and the newest that it reads.
