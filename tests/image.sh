@@ -59,7 +59,9 @@ debootstrap --variant=minbase --components="$components" "$suite" "$rootfs" $(mi
 say "installing the programs into it"
 cp /etc/resolv.conf "$rootfs/etc/resolv.conf"
 if [ "$(dpkg --print-architecture)" = amd64 ]; then chroot "$rootfs" dpkg --add-architecture i386; fi
-chroot "$rootfs" /bin/sh -ec 'apt-get update -qq; apt-get install -y -qq --no-install-recommends "$@"' \
+# A mirror that is just being updated has lists that do not fit together: that passes.
+chroot "$rootfs" /bin/sh -ec 'for wait in 10 30 60 0; do apt-get update -qq --error-on=any && break; sleep $wait; done
+    apt-get install -y -qq --no-install-recommends "$@"' \
     sh "${programs[@]}" >>"$log" 2>&1 || { tail -n 20 "$log" >&2; die "apt-get failed (all of it: $log)"; }
 mkdir "$rootfs/opt/zoo"
 if [ "$(dpkg --print-architecture)" = amd64 ]; then

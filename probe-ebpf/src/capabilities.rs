@@ -1,41 +1,40 @@
 //! Capability checks, with whose credentials, for which namespace and from where in the kernel.
 
 use crate::{
-    maps::{ARGUMENTS, CAPABILITIES, TASKS, current, offset, read, sighted},
+    maps::{ARGUMENTS, CAPABILITIES, offset, read, sighted},
     syscalls::{argument, in_progress},
+    tasks::{TASKS, current},
 };
-use aya_ebpf::{
-    EbpfContext as _, helpers::generated::bpf_get_stack, macros::btf_tracepoint,
-    programs::BtfTracePointContext,
-};
+use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_stack};
 use probe_ebpf::{
-    ABIS, Argument, CALLERS, CREDENTIAL_ACCESS, CREDENTIAL_OTHER, CREDENTIAL_OVERRIDDEN, CREDENTIAL_OWN,
-    CapabilityKey, NAMESPACE_CHILD, NAMESPACE_OWN, NAMESPACE_OWNER, STAGE_WORKLOAD, SYSCALLS, status,
+    ABIS, Argument, Asked, CALLERS, CREDENTIAL_ACCESS, CREDENTIAL_OTHER, CREDENTIAL_OVERRIDDEN,
+    CREDENTIAL_OWN, CapabilityKey, NAMESPACE_CHILD, NAMESPACE_OWN, NAMESPACE_OWNER, STAGE_WORKLOAD, SYSCALLS,
+    status,
 };
 
 /// User namespaces nest to 32 levels (`create_user_ns`).
 const MAX_LEVELS: u32 = 33;
 
-#[btf_tracepoint(function = "cap_capable")]
-pub(crate) fn cap_capable(ctx: BtfTracePointContext) -> i32 {
+/// Notes one check of the running task, whichever hook saw it.
+#[inline(always)]
+pub(crate) fn checked(ctx: &impl EbpfContext, asked: Asked, granted: bool) {
     let task = current();
-    let Some(state) = TASKS.get(task) else { return 0 };
+    let Some(state) = TASKS.get(task) else { return };
     if state.stage != STAGE_WORKLOAD {
-        return 0;
+        return;
     }
     let (abi, syscall) = in_progress(task, state);
     let task = task as u64;
-    let cred = ctx.arg::<u64>(0);
-    let target = ctx.arg::<u64>(1);
-    let granted = ctx.arg::<i32>(4) == 0;
+    let Asked { cred, namespace, capability, options } = asked;
     let mut key = CapabilityKey {
-        capability: ctx.arg::<i32>(3) as u8,
+        capability: capability as u8,
         granted: u8::from(granted),
         credential: credential(task, cred),
         namespace: NAMESPACE_OWN,
         root: u8::from(read::<u32>(cred, offset!(cred_euid)) == 0),
         has_argument: 0,
-        abi: abi as u16,
+        abi: abi as u8,
+        options: options as u8,
         syscall,
         program: state.program,
         argument: 0,
@@ -44,7 +43,7 @@ pub(crate) fn cap_capable(ctx: BtfTracePointContext) -> i32 {
     let home: u64 = read(cred, offset!(cred_user_ns));
     if home != state.namespace {
         key.namespace = NAMESPACE_CHILD;
-    } else if granted && target != home && owns(cred, home, target) {
+    } else if granted && namespace != home && owns(cred, home, namespace) {
         key.namespace = NAMESPACE_OWNER;
     }
     choose_argument(state.registers, cred, &mut key);
@@ -53,7 +52,6 @@ pub(crate) fn cap_capable(ctx: BtfTracePointContext) -> i32 {
         bpf_get_stack(ctx.as_ptr(), (&raw mut key.callers).cast(), (CALLERS * 8) as u32, 0);
     }
     sighted(&CAPABILITIES, &key, status::CAPABILITIES_FULL);
-    0
 }
 
 #[inline(always)]

@@ -1,9 +1,11 @@
 //! Who belongs to the workload: its tasks by descent, and a container's by its cgroup.
 
-use crate::maps::{
-    CGROUPS, CONTAINER, EVENTS, PATH_SCRATCH, PATHS, STATUS, TASKS, add, count, current, offset, read,
+use crate::{
+    maps::{CGROUPS, CONTAINER, EVENTS, NAME_SCRATCH, PATH_SCRATCH, PATHS, STATUS, add, count, offset, read},
+    tasks::{TASKS, current},
 };
 use aya_ebpf::{
+    EbpfContext,
     bindings::task_struct,
     helpers::{
         bpf_get_current_pid_tgid,
@@ -14,8 +16,8 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::{debug, warn};
 use probe_ebpf::{
-    CONTAINER_ID, ExecEvent, PATH, PROGRAM_FIRST, PROGRAM_OTHER, PROGRAMS, STAGE_LAUNCHER, STAGE_RUNTIME,
-    STAGE_WORKLOAD, TASK_READ_CAPABILITIES, Task, status,
+    Asked, CONTAINER_ID, ExecEvent, PATH, PROGRAM_FIRST, PROGRAM_OTHER, PROGRAMS, STAGE_LAUNCHER,
+    STAGE_RUNTIME, STAGE_WORKLOAD, TASK_READ_CAPABILITIES, Task, status,
 };
 
 #[inline(always)]
@@ -23,29 +25,33 @@ fn mount_namespace(task: u64) -> u64 {
     read(read(task, offset!(task_nsproxy)), offset!(nsproxy_mnt_ns))
 }
 
+#[btf_tracepoint(function = "task_newtask")]
+pub(crate) fn task_newtask(ctx: BtfTracePointContext) -> i32 {
+    born(&ctx, ctx.arg(0));
+    0
+}
+
 /// A new task is of the workload when its parent is, or when it was born into the container's
 /// cgroup (CLONE_INTO_CGROUP, for which `cgroup_attach_task` stays silent). `task_newtask` sees
 /// io_uring's workers too, which `sched_process_fork` does not.
-#[btf_tracepoint(function = "task_newtask")]
-pub(crate) fn task_newtask(ctx: BtfTracePointContext) -> i32 {
-    let child = ctx.arg::<*mut task_struct>(0);
+#[inline(always)]
+pub(crate) fn born(ctx: &impl EbpfContext, child: *mut task_struct) {
     let mut initial = if let Some(parent) = TASKS.get(current()) {
-        Task { registers: 0, ..*parent }
+        Task { registers: 0, asked: Asked::default(), ..*parent }
     } else {
         let set: u64 = read(child as u64, offset!(task_cgroups));
         let cgroup: u64 = read(set, offset!(css_set_dfl_cgrp));
         // SAFETY: the value is only tested for presence.
         if unsafe { CGROUPS.get(&cgroup) }.is_none() {
-            return 0;
+            return;
         }
         runtime_task()
     };
-    track(&ctx, child, &mut initial);
-    0
+    track(ctx, child, &mut initial);
 }
 
 #[inline(always)]
-fn track(ctx: &BtfTracePointContext, task: *mut task_struct, initial: &mut Task) {
+fn track(ctx: &impl EbpfContext, task: *mut task_struct, initial: &mut Task) {
     if TASKS.get_or_insert(task, initial).is_some() {
         count(status::STARTED);
     } else {
@@ -68,31 +74,44 @@ fn runtime_task() -> Task {
         pid_namespace: 0,
         net_namespace: 0,
         registers: 0,
+        asked: Asked::default(),
     }
 }
 
 #[btf_tracepoint(function = "sched_process_exit")]
-pub(crate) fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
-    if TASKS.get(ctx.arg::<*mut task_struct>(0)).is_some() {
-        count(status::ENDED);
-        count(status::GENERATION);
-    }
+pub(crate) fn sched_process_exit(_: BtfTracePointContext) -> i32 {
+    ended();
     0
 }
 
-/// The workload starts at the execve that leaves the runtime's mount namespace behind: the
-/// runtime's own re-executions happen in it, the entrypoint's does not.
+/// The running task ends (`do_exit`).
+#[inline(always)]
+pub(crate) fn ended() {
+    if TASKS.get(current()).is_some() {
+        count(status::ENDED);
+        count(status::GENERATION);
+    }
+}
+
 #[btf_tracepoint(function = "sched_process_exec")]
 pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
-    let task = ctx.arg::<*mut task_struct>(0);
-    let Some(state) = TASKS.get(task) else { return 0 };
+    executed(&ctx, || read(ctx.arg::<u64>(2), offset!(binprm_filename)));
+    0
+}
+
+/// The running task has executed the program at `path`. The workload starts at the execve that leaves the
+/// runtime's mount namespace behind: the runtime's own re-executions happen in it, the entrypoint's does not.
+#[inline(always)]
+pub(crate) fn executed(ctx: &impl EbpfContext, path: impl Fn() -> u64) {
+    let task = current();
+    let Some(state) = TASKS.get(task) else { return };
     if state.stage != STAGE_WORKLOAD {
         if state.stage == STAGE_RUNTIME && state.namespace == mount_namespace(task as u64) {
-            return 0;
+            return;
         }
         if state.stage == STAGE_LAUNCHER && state.launches > 0 {
             state.launches -= 1;
-            return 0;
+            return;
         }
         let cred: u64 = read(task as u64, offset!(task_real_cred));
         let namespaces: u64 = read(task as u64, offset!(task_nsproxy));
@@ -101,12 +120,11 @@ pub(crate) fn sched_process_exec(ctx: BtfTracePointContext) -> i32 {
         state.net_namespace = read(namespaces, offset!(nsproxy_net_ns));
         state.stage = STAGE_WORKLOAD;
         state.flags = 0;
-        debug!(&ctx, "the workload begins with process {}", bpf_get_current_pid_tgid() >> 32);
+        debug!(ctx, "the workload begins with process {}", bpf_get_current_pid_tgid() >> 32);
     }
     state.flags &= !TASK_READ_CAPABILITIES;
-    state.program = program(read(ctx.arg::<u64>(2), offset!(binprm_filename)));
+    state.program = program(path());
     count(status::GENERATION);
-    0
 }
 
 /// The index of the program at this path, given out at its first execve.
@@ -130,8 +148,16 @@ fn program(path: u64) -> u32 {
         count(status::PROGRAMS_FULL);
         return PROGRAM_OTHER;
     }
-    let event = ExecEvent { pid: (bpf_get_current_pid_tgid() >> 32) as u32, program: index };
-    if EVENTS.output(event, 0).is_err() {
+    if let Some(mut event) = EVENTS.reserve(0) {
+        let place: *mut ExecEvent = event.as_mut_ptr();
+        // SAFETY: reserved for one event; all of it is written.
+        unsafe {
+            (*place).pid = (bpf_get_current_pid_tgid() >> 32) as u32;
+            (*place).program = index;
+            (*place).path = *key;
+        }
+        event.submit(0);
+    } else {
         count(status::EXEC_EVENTS_DROPPED);
     }
     index
@@ -151,13 +177,14 @@ fn is_container(cgroup: u64) -> bool {
     if container.armed == 0 {
         return false;
     }
-    let Some(scratch) = PATH_SCRATCH.get_ptr_mut(0) else { return false };
+    let Some(scratch) = NAME_SCRATCH.get_ptr_mut(0) else { return false };
     let mut node: u64 = read(cgroup, offset!(cgroup_kn));
     for _ in 0..MAX_DEPTH {
         if node == 0 {
             return false;
         }
-        // SAFETY: per-processor scratch space; the helper checks the address.
+        // SAFETY: per-processor scratch space of the cgroup programs, which run under a spin lock
+        // (TRACE_CGROUP_PATH, kernel/cgroup/cgroup-internal.h); the helper checks the address.
         unsafe {
             let name: u64 = read(node, offset!(kernfs_node_name));
             bpf_probe_read_kernel_str((&raw mut (*scratch).bytes).cast(), PATH as u32, name as *const _);

@@ -56,6 +56,22 @@ pub struct Task {
     pub net_namespace: u64,
     /// Where the kernel keeps its registers during a system call; 0 before its first.
     pub registers: u64,
+    /// The capability check that it is in, where entry and return are seen apart.
+    pub asked: Asked,
+}
+
+/// The arguments of `cap_capable`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked {
+    /// Whose credentials; 0 when no check is in progress.
+    pub cred: u64,
+    /// The user namespace asked about.
+    pub namespace: u64,
+    /// Number of the capability.
+    pub capability: u32,
+    /// `CAP_OPT_*`.
+    pub options: u32,
 }
 
 /// Which calls a program made: one byte each, so that marking needs no atomic operation and cannot
@@ -94,7 +110,7 @@ pub const NOT_RECORDED: u64 = u64::MAX;
 
 /// A program's path as given to execve, zero-padded.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct ProgramPath {
     /// The bytes.
     pub bytes: [u8; PATH],
@@ -116,6 +132,13 @@ pub const NAMESPACE_OWNER: u8 = 1;
 /// [`CapabilityKey::namespace`]: credentials of another user namespace.
 pub const NAMESPACE_CHILD: u8 = 2;
 
+/// [`CapabilityKey::options`]: a failure is not to be audited, `CAP_OPT_NOAUDIT` (include/linux/security.h).
+pub const OPTION_NO_AUDIT: u8 = 2;
+/// [`CapabilityKey::options`]: asked by a call of the setuid family, `CAP_OPT_INSETID`.
+pub const OPTION_IN_SET_ID: u8 = 4;
+/// [`CapabilityKey::options`]: the hook does not tell.
+pub const OPTIONS_UNKNOWN: u8 = 0xff;
+
 /// One kind of capability check; the value is its count.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +156,9 @@ pub struct CapabilityKey {
     /// 1 when `argument` holds something.
     pub has_argument: u8,
     /// Index into the ABIs.
-    pub abi: u16,
+    pub abi: u8,
+    /// `OPTION_*`, or [`OPTIONS_UNKNOWN`].
+    pub options: u8,
     /// Number of the system call in progress, or [`NO_SYSCALL`].
     pub syscall: u32,
     /// Index of the program.
@@ -320,7 +345,9 @@ pub struct MountSeen {
     pub value: MountValue,
 }
 
-/// Sent when a program that the workload had not run before starts.
+/// Sent when a program that the workload had not run before starts. Whole, so that userspace need not look into
+/// a map meanwhile: while a task does that, the kernel skips kprobes and trace events of whoever preempts it
+/// (`bpf_disable_instrumentation`, include/linux/bpf.h).
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ExecEvent {
@@ -328,6 +355,8 @@ pub struct ExecEvent {
     pub pid: u32,
     /// Index of the program.
     pub program: u32,
+    /// Its path.
+    pub path: ProgramPath,
 }
 
 /// The container to find, set once its id is known.
@@ -369,10 +398,12 @@ pub mod status {
     /// Grows whenever a task joins or leaves the workload, or executes another program in it.
     /// Whoever marks a running task as [`super::STAGE_WORKLOAD`] from userspace has to add to it, too.
     pub const GENERATION: u32 = 12;
+    /// Capability checks whose return was not seen.
+    pub const UNANSWERED: u32 = 13;
     /// Mounting calls that found their map full.
-    pub const MOUNTS_FULL: u32 = 13;
+    pub const MOUNTS_FULL: u32 = 14;
     /// How many there are.
-    pub const LENGTH: u32 = 14;
+    pub const LENGTH: u32 = 15;
 }
 
 /// Where the running kernel keeps what the programs read, in bytes from the start of each
@@ -418,6 +449,8 @@ pub struct Offsets {
     pub cred_fsgid: u32,
     /// `cred.user_ns`.
     pub cred_user_ns: u32,
+    /// `cred.cap_effective`, eight bytes of bits on every kernel.
+    pub cred_effective: u32,
     /// `cred.non_rcu`.
     pub cred_non_rcu: u32,
     /// `user_namespace.parent`.
@@ -486,18 +519,25 @@ pub struct Offsets {
     pub regs_pairs: [[u32; 2]; 2],
     /// `pt_regs.orig_ax`.
     pub regs_syscall: u32,
+    /// `trace_event_raw_sched_process_exec.__data_loc_filename`.
+    pub event_exec_filename: u32,
+    /// `trace_event_raw_sys_exit.ret`.
+    pub event_exit_result: u32,
+    /// `trace_event_raw_cap_capable`: `cred`, `target_ns`, `cap` and `ret`; zeros where there is no such event.
+    pub event_capable: [u32; 4],
 }
 
 const _: () = {
-    assert!(size_of::<Task>() == 48);
+    assert!(size_of::<Task>() == 72);
     assert!(size_of::<CapabilityKey>() == 24 + 8 * CALLERS);
     assert!(size_of::<DeviceKey>() == 32);
     assert!(size_of::<CapabilitySetKey>() == 40);
     assert!(size_of::<FailureKey>() == 16);
     assert!(size_of::<OpenedKey>() == 16 + OPENED_PATH);
+    assert!(size_of::<ExecEvent>() == 8 + PATH);
     assert!(size_of::<Walk>() == size_of::<OpenedKey>() + 33 * 8 && OPENED_DEPTH < 32);
     assert!(size_of::<Container>() == CONTAINER_ID + 4);
     assert!(size_of::<MountKey>() == 480);
     assert!(size_of::<MountSeen>() == 480 + 8 + 2 * OPENED_PATH);
-    assert!(size_of::<Offsets>() == 64 * 4);
+    assert!(size_of::<Offsets>() == 71 * 4);
 };

@@ -5,14 +5,18 @@
 #![expect(internal_features, reason = "atomic addition, see maps::add")]
 
 mod capabilities;
+mod capable;
 mod devices;
+mod direct;
 mod empty;
+mod events;
 mod identity;
 mod maps;
 mod masked;
 mod mounts;
 mod paths;
 mod syscalls;
+mod tasks;
 mod walk;
 
 #[unsafe(link_section = "license")]

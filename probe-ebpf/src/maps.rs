@@ -1,61 +1,17 @@
 //! The maps, and the small operations every program needs.
 
 use aya_ebpf::{
-    bindings::{BPF_F_NO_PREALLOC, BPF_LOCAL_STORAGE_GET_F_CREATE, task_struct},
+    bindings::BPF_F_MMAPABLE,
     btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
-    helpers::{bpf_get_current_task_btf, bpf_probe_read_kernel, generated::bpf_task_storage_get},
+    helpers::bpf_probe_read_kernel,
     macros::btf_map,
 };
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use probe_ebpf::{
     ABIS, CapabilityKey, CapabilitySetKey, Container, Counts, DeviceKey, ExecEvent, FailureKey, MountKey,
-    MountSeen, MountValue, Offsets, OpenedKey, PROGRAMS, ProgramPath, SYSCALLS, Seen, Task, Walk, status,
+    MountSeen, MountValue, Offsets, OpenedKey, PROGRAMS, ProgramPath, SYSCALLS, Seen, Walk, status,
 };
 
-/// `BPF_MAP_TYPE_TASK_STORAGE`, which aya-ebpf has no type for.
-#[repr(C)]
-pub(crate) struct TaskStorage<T> {
-    r#type: *const [i32; 29],
-    key: *const i32,
-    value: *const T,
-    max_entries: *const [i32; 0],
-    map_flags: *const [i32; BPF_F_NO_PREALLOC as usize],
-}
-
-// SAFETY: the fields are placeholders for the loader; nothing reads them.
-unsafe impl<T> Sync for TaskStorage<T> {}
-
-impl<T> TaskStorage<T> {
-    const fn new() -> Self {
-        use core::ptr::null;
-        Self { r#type: null(), key: null(), value: null(), max_entries: null(), map_flags: null() }
-    }
-
-    /// The task's value, when it has one.
-    #[inline(always)]
-    pub(crate) fn get(&self, task: *mut task_struct) -> Option<&'static mut T> {
-        let map = core::ptr::from_ref(self).cast_mut().cast();
-        // SAFETY: the kernel checks both pointers; the value lives as long as the task, and only the
-        // task itself and its creator (before it runs) write to it.
-        unsafe { bpf_task_storage_get(map, task.cast(), core::ptr::null_mut(), 0).cast::<T>().as_mut() }
-    }
-
-    /// The task's value, made from `initial` when it has none.
-    #[inline(always)]
-    pub(crate) fn get_or_insert(&self, task: *mut task_struct, initial: &mut T) -> Option<&'static mut T> {
-        let map = core::ptr::from_ref(self).cast_mut().cast();
-        let flags = u64::from(BPF_LOCAL_STORAGE_GET_F_CREATE);
-        // SAFETY: as in `get`.
-        unsafe {
-            bpf_task_storage_get(map, task.cast(), core::ptr::from_mut(initial).cast(), flags)
-                .cast::<T>()
-                .as_mut()
-        }
-    }
-}
-
-#[btf_map]
-pub(crate) static TASKS: TaskStorage<Task> = TaskStorage::new();
 #[btf_map]
 pub(crate) static SEEN: Array<Seen, { PROGRAMS }> = Array::new();
 #[btf_map]
@@ -64,6 +20,8 @@ pub(crate) static COUNTS: PerCpuArray<Counts, 1> = PerCpuArray::new();
 pub(crate) static PATHS: HashMap<ProgramPath, u32, { PROGRAMS }> = HashMap::new();
 #[btf_map]
 pub(crate) static PATH_SCRATCH: PerCpuArray<ProgramPath, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static NAME_SCRATCH: PerCpuArray<ProgramPath, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static CAPABILITIES: HashMap<CapabilityKey, u64, 8192> = HashMap::new();
 #[btf_map]
@@ -79,6 +37,8 @@ pub(crate) static OPENED: HashMap<OpenedKey, u64, 4096> = HashMap::new();
 #[btf_map]
 pub(crate) static OPENED_SCRATCH: PerCpuArray<Walk, 1> = PerCpuArray::new();
 #[btf_map]
+pub(crate) static CGROUP_SCRATCH: PerCpuArray<OpenedKey, 1> = PerCpuArray::new();
+#[btf_map]
 pub(crate) static MOUNTS: HashMap<MountKey, MountValue, 2048> = HashMap::new();
 #[btf_map]
 pub(crate) static MOUNT_SCRATCH: PerCpuArray<MountSeen, 1> = PerCpuArray::new();
@@ -87,9 +47,9 @@ pub(crate) static CONTAINER: Array<Container, 1> = Array::new();
 #[btf_map]
 pub(crate) static CGROUPS: HashMap<u64, u32, 1024> = HashMap::new();
 #[btf_map]
-pub(crate) static STATUS: Array<u64, { status::LENGTH as usize }> = Array::new();
+pub(crate) static STATUS: Array<u64, { status::LENGTH as usize }, { BPF_F_MMAPABLE as usize }> = Array::new();
 #[btf_map]
-pub(crate) static EVENTS: RingBuf<ExecEvent, 65536> = RingBuf::new();
+pub(crate) static EVENTS: RingBuf<ExecEvent, 262_144> = RingBuf::new();
 
 /// Filled in by userspace before load; read-only and frozen, so the verifier knows the numbers.
 #[unsafe(no_mangle)]
@@ -113,6 +73,7 @@ static OFFSETS: Offsets = Offsets {
     cred_egid: 0,
     cred_fsgid: 0,
     cred_user_ns: 0,
+    cred_effective: 0,
     cred_non_rcu: 0,
     user_ns_parent: 0,
     user_ns_owner: 0,
@@ -147,7 +108,21 @@ static OFFSETS: Offsets = Offsets {
     regs_compat: [0; 5],
     regs_pairs: [[0; 2]; 2],
     regs_syscall: 0,
+    event_exec_filename: 0,
+    event_exit_result: 0,
+    event_capable: [0; 4],
 };
+
+/// `vm.mmap_min_addr`, filled in by userspace.
+#[unsafe(no_mangle)]
+static LEAST_ADDRESS: u64 = 0;
+
+/// Addresses below take a capability to map.
+#[inline(always)]
+pub(crate) fn least_address() -> u64 {
+    // SAFETY: a reference is readable; volatile, because the loader has put another number there.
+    unsafe { core::ptr::read_volatile(&raw const LEAST_ADDRESS) }
+}
 
 /// One field of [`OFFSETS`], read so that the compiler cannot fold in the zero above.
 macro_rules! offset {
@@ -168,13 +143,6 @@ pub(crate) fn fixed(number: &u32) -> u32 {
 #[inline(always)]
 pub(crate) fn offsets() -> &'static Offsets {
     &OFFSETS
-}
-
-/// The running task.
-#[inline(always)]
-pub(crate) fn current() -> *mut task_struct {
-    // SAFETY: takes no argument, cannot fail.
-    unsafe { bpf_get_current_task_btf() }
 }
 
 /// Reads a `T` at `base + offset` in kernel memory; zero when it cannot be read.

@@ -1,8 +1,9 @@
 //! What the workload mounts and where, with the strings that it gave: they are what `AppArmor` judges by.
 
 use crate::{
-    maps::{MOUNT_SCRATCH, MOUNTS, OPENED_SCRATCH, TASKS, add, count, offset, read},
+    maps::{MOUNT_SCRATCH, MOUNTS, OPENED_SCRATCH, add, count, offset, read},
     syscalls::{COMPAT, argument},
+    tasks::TASKS,
     walk::{depth, descend, forget_depth},
 };
 use aya_ebpf::{bindings::task_struct, helpers::generated::bpf_probe_read_user_str};

@@ -1,8 +1,9 @@
 //! Files of the kernel's own file systems that the workload opens, and whether to write.
 
 use crate::{
-    maps::{OPENED, OPENED_SCRATCH, TASKS, count, current, offset, read, sighted},
+    maps::{CGROUP_SCRATCH, OPENED, OPENED_SCRATCH, count, offset, read, sighted},
     masked::may_be_masked,
+    tasks::{TASKS, current},
     walk::{ascend, descend, forget_depth},
 };
 use aya_ebpf::bindings::task_struct;
@@ -70,10 +71,10 @@ pub(crate) fn opened(task: *mut task_struct, fd: u64) -> u32 {
 #[inline(always)]
 pub(crate) fn cgroup_made() {
     let Some(state) = TASKS.get(current()) else { return };
-    let Some(scratch) = OPENED_SCRATCH.get_ptr_mut(0) else { return };
+    let Some(scratch) = CGROUP_SCRATCH.get_ptr_mut(0) else { return };
     if state.stage == STAGE_WORKLOAD {
-        // SAFETY: as above.
-        let key = unsafe { &mut (*scratch).key };
+        // SAFETY: per-processor scratch space; this program runs under a spin lock.
+        let key = unsafe { &mut *scratch };
         *key = OpenedKey {
             program: state.program,
             magic: magic::CGROUP2,

@@ -1,9 +1,10 @@
 //! Which system calls the workload makes, which fail or open a file, and what it asks of its capability sets.
 
 use crate::{
-    maps::{CAPABILITY_SETS, COUNTS, FAILURES, SEEN, STATUS, TASKS, count, current, offset, sighted},
+    maps::{CAPABILITY_SETS, COUNTS, FAILURES, SEEN, STATUS, count, offset, sighted},
     mounts::{may_mount, mounted},
     paths::{is_open, opened},
+    tasks::{TASKS, current},
 };
 use aya_ebpf::{
     bindings::task_struct, helpers::bpf_probe_read_user, macros::btf_tracepoint,
@@ -36,21 +37,30 @@ fn identify(task: *mut task_struct, id: u64) -> (u32, u32) {
 
 #[btf_tracepoint(function = "sys_enter")]
 pub(crate) fn sys_enter(ctx: BtfTracePointContext) -> i32 {
+    entered(|| ctx.arg(0), || ctx.arg(1));
+    0
+}
+
+/// The running task begins a system call. What tells its registers and its number is asked again where they are
+/// read: after a comparison with a number from a map the compiler may take the one for the other, and the
+/// verifier then has no pointer any more.
+#[inline(always)]
+pub(crate) fn entered(registers_of: impl Fn() -> *const u8, id_of: impl Fn() -> u64) {
     // Every system call of the machine comes by here, and each call of a helper costs a good part of what an
     // empty program does: what was found out of the last task on this processor is remembered.
-    let registers: u64 = ctx.arg(0);
-    let Some(counts) = COUNTS.get_ptr_mut(0) else { return 0 };
+    let registers = registers_of() as u64;
+    let Some(counts) = COUNTS.get_ptr_mut(0) else { return };
     // SAFETY: only this processor writes here, and a system call does not nest.
     let last = unsafe { &mut (*counts).last };
-    let Some(generation) = STATUS.get(status::GENERATION) else { return 0 };
+    let Some(generation) = STATUS.get(status::GENERATION) else { return };
     // SAFETY: a reference is readable; other processors write to it.
     let generation = unsafe { core::ptr::read_volatile(generation) };
     let known = last.registers == registers && last.generation == generation;
     if known && last.program == NOT_RECORDED {
-        return 0;
+        return;
     }
-    let id: u64 = ctx.arg(1);
-    let (abi, number) = if known && id & X32_BIT == 0 && is_instruction(ctx.arg(0)) {
+    let id = id_of();
+    let (abi, number) = if known && id & X32_BIT == 0 && is_instruction(registers_of()) {
         (NATIVE, id as u32)
     } else {
         identify(current(), id)
@@ -58,12 +68,12 @@ pub(crate) fn sys_enter(ctx: BtfTracePointContext) -> i32 {
     if !known {
         let Some(state) = TASKS.get(current()) else {
             *last = LastTask { registers, generation, program: NOT_RECORDED };
-            return 0;
+            return;
         };
         state.registers = registers;
         if state.stage != STAGE_WORKLOAD {
             runtime_call(state, registers, abi, number);
-            return 0;
+            return;
         }
         *last = LastTask { registers, generation, program: u64::from(state.program) };
     }
@@ -75,7 +85,6 @@ pub(crate) fn sys_enter(ctx: BtfTracePointContext) -> i32 {
     } else if is_ioctl(abi, number) && argument(registers, abi, 1) == LOOP_CTL_GET_FREE {
         count(status::LOOP_DEVICES_PICKED);
     }
-    0
 }
 
 /// Whether a call came by the SYSCALL instruction, which leaves ip in cx and flags in r11 (Intel SDM), so that it
@@ -232,14 +241,19 @@ fn capability_sets(state: &mut Task, regs: u64, abi: u32, number: u32) -> u32 {
 
 #[btf_tracepoint(function = "sys_exit")]
 pub(crate) fn sys_exit(ctx: BtfTracePointContext) -> i32 {
+    left(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// The running task ends a system call.
+#[inline(always)]
+pub(crate) fn left(regs: *const u8, result: i64) {
     const EPERM: i64 = -1;
     const ENXIO: i64 = -6;
     const EACCES: i64 = -13;
     const ENODEV: i64 = -19;
     const EROFS: i64 = -30;
     const ENOSYS: i64 = -38;
-    let regs = ctx.arg::<*const u8>(0);
-    let result = ctx.arg::<i64>(1);
     // SAFETY: the task's registers; a plain load through a BTF pointer cannot fault.
     let id = unsafe { regs.byte_add(offset!(regs_syscall)).cast::<u64>().read_volatile() };
     // Most calls are none of these under any ABI; only of the rest the task is asked for its own.
@@ -251,27 +265,26 @@ pub(crate) fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     }
     if result >= 0 {
         if !is_open(false, number) && !is_open(true, number) {
-            return 0;
+            return;
         }
         let task = current();
         let (abi, number) = identify(task, id);
         if is_open(abi == COMPAT, number) {
             opened(task, result as u64);
         }
-        return 0;
+        return;
     }
     if !(-4095..0).contains(&result) {
-        return 0;
+        return;
     }
     if !matches!(result, EPERM | ENXIO | EACCES | ENODEV | EROFS | ENOSYS) {
-        return 0;
+        return;
     }
     let task = current();
-    let Some(state) = TASKS.get(task) else { return 0 };
+    let Some(state) = TASKS.get(task) else { return };
     // A call that seccomp denied never passed sys_enter: its number is in the registers all the same.
     let (abi, syscall) = identify(task, id);
     let program = if state.stage == STAGE_WORKLOAD { state.program } else { PROGRAM_RUNTIME };
     let key = FailureKey { program, syscall, abi, errno: -result as u32 };
     sighted(&FAILURES, &key, status::FAILURES_FULL);
-    0
 }

@@ -10,6 +10,7 @@ mod doctor;
 mod emit;
 mod exit;
 mod explain;
+mod hooks;
 mod record;
 mod run;
 mod style;

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 
-use super::{exit::Exit, runtime};
+use super::{exit::Exit, hooks, runtime};
 use crate::{
     document,
     probe::Hooks,
@@ -27,6 +27,8 @@ pub(super) struct Arguments {
     /// Say what the kernel side sees of the start
     #[arg(short, long)]
     verbose: bool,
+    #[command(flatten)]
+    hooks: hooks::Arguments,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -40,6 +42,7 @@ pub(super) fn record(arguments: &Arguments) -> Result<ExitCode> {
             // What an engine masks or mounts read-only is seen by the same hook.
             failures: arguments.failures || matches!(workload, Workload::Container(..)),
             verbose: arguments.verbose,
+            set: arguments.hooks.set(),
         },
         // Standard output is the trace's when it has no file.
         streams: if arguments.output.as_os_str() == "-" { Streams::Capture } else { Streams::Inherit },

@@ -67,6 +67,7 @@ pub(super) fn tighten(arguments: &Arguments) -> Result<ExitCode> {
         repair: true,
         check: arguments.judge.check.clone(),
         prepare: arguments.judge.prepare.clone(),
+        hooks: arguments.judge.hooks.set(),
     };
     let seccomp = directory.join("seccomp.json");
     let confiner = Confiner::new(workload.applies_apparmor(), &progress);

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 
-use super::{exit::Exit, runtime, tighten};
+use super::{exit::Exit, hooks, runtime, tighten};
 use crate::{
     document,
     verify::{Confiner, Policy, Verifier},
@@ -26,7 +26,7 @@ pub(super) struct Arguments {
     command: Vec<String>,
 }
 
-/// How runs are judged.
+/// How runs are recorded and judged.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Judge {
     /// Judge a run by this shell command instead of by exit status and output
@@ -35,6 +35,8 @@ pub(super) struct Judge {
     /// Run this shell command before each run, to undo what the last one changed
     #[arg(long, value_name = "CMD")]
     pub(super) prepare: Option<String>,
+    #[command(flatten)]
+    pub(super) hooks: hooks::Arguments,
 }
 
 pub(super) fn verify(arguments: &Arguments) -> Result<ExitCode> {
@@ -46,6 +48,7 @@ pub(super) fn verify(arguments: &Arguments) -> Result<ExitCode> {
         repair: false,
         check: arguments.judge.check.clone(),
         prepare: arguments.judge.prepare.clone(),
+        hooks: arguments.judge.hooks.set(),
     };
     let verifier = Verifier {
         workload: &workload,

@@ -65,7 +65,8 @@ fn attach() -> Check {
     let begin = Instant::now();
     match Probe::attach(Hooks { failures: true, ..Hooks::default() }) {
         Ok(probe) => {
-            let hooks: Vec<&str> = probe.hooks().iter().map(String::as_str).collect();
+            let hooks = probe.hooks();
+            let hooks: Vec<&str> = hooks.iter().map(String::as_str).collect();
             Check::ok(
                 "programs",
                 format!("loaded and attached in {} ms: {}", begin.elapsed().as_millis(), hooks.join(", ")),

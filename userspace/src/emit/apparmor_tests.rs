@@ -171,6 +171,8 @@ fn capabilities_are_those_granted_and_those_of_own_user_namespaces() {
         syscall: Some("ioctl".to_owned()),
         argument: None,
         call_site: vec!["dev_ioctl".to_owned()],
+        audited: None,
+        in_set_id: None,
         decisive: false,
     };
     trace.capabilities.add(check(Capability::NET_ADMIN, Namespace::Own), 1);

@@ -12,13 +12,14 @@ use aya::{
 };
 use probe_ebpf::{
     ABIS, CREDENTIAL_ACCESS, CREDENTIAL_OVERRIDDEN, CREDENTIAL_OWN, CapabilityKey, CapabilitySetKey, Counts,
-    DeviceKey, ExecEvent, FailureKey, NAMESPACE_CHILD, NAMESPACE_OWNER, NO_SYSCALL, PROGRAM_OTHER,
-    PROGRAM_RUNTIME, ProgramPath, SET_AMBIENT_RAISE, SET_CAPSET, SYSCALLS, Seen, status,
+    DeviceKey, ExecEvent, FailureKey, NAMESPACE_CHILD, NAMESPACE_OWNER, NO_SYSCALL, OPTION_IN_SET_ID,
+    OPTION_NO_AUDIT, OPTIONS_UNKNOWN, PATH, PROGRAM_OTHER, PROGRAM_RUNTIME, ProgramPath, SET_AMBIENT_RAISE,
+    SET_CAPSET, SYSCALLS, Seen, status,
 };
 
 use tokio::io::unix::AsyncFd;
 
-use super::{load::Probe, symbols};
+use super::{hooks::Fact, load::Probe, symbols};
 use crate::{
     capability::Capability,
     errno,
@@ -40,7 +41,7 @@ macro_rules! plain {
     ($($wrapper:ident($inner:ty)),+ $(,)?) => {$(
         #[derive(Clone, Copy)]
         #[repr(transparent)]
-        struct $wrapper($inner);
+        pub(super) struct $wrapper(pub(super) $inner);
         // SAFETY: whole numbers and arrays of them; the layout has no padding (sizes are asserted in probe-ebpf).
         unsafe impl Pod for $wrapper {}
     )+};
@@ -56,12 +57,14 @@ plain!(
 );
 
 /// A program that started for the first time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ExecutedProgram {
     /// Its process, in the initial pid namespace; it may be gone already.
     pub pid: u32,
     /// Its index.
     pub program: u32,
+    /// As given to execve.
+    pub path: String,
 }
 
 /// What the kernel side saw.
@@ -88,9 +91,9 @@ impl Probe {
             let word = |index: usize| -> Option<u32> {
                 Some(u32::from_ne_bytes(item.get(index * 4..index * 4 + 4)?.try_into().ok()?))
             };
-            const { assert!(size_of::<ExecEvent>() == 8) };
-            if let (Some(pid), Some(program)) = (word(0), word(1)) {
-                events.push(ExecutedProgram { pid, program });
+            const { assert!(size_of::<ExecEvent>() == 8 + PATH) };
+            if let (Some(pid), Some(program), Some(path)) = (word(0), word(1), item.get(8..)) {
+                events.push(ExecutedProgram { pid, program, path: text(path) });
             }
         }
         Ok(events)
@@ -111,13 +114,16 @@ impl Probe {
     }
 
     /// Tasks of the workload that are alive.
-    ///
-    /// # Errors
-    ///
-    /// When the map cannot be read.
-    pub fn alive(&self) -> Result<u64> {
-        let status = self.status()?;
-        Ok(status[status::STARTED as usize].saturating_sub(status[status::ENDED as usize]))
+    #[must_use]
+    pub fn alive(&self) -> u64 {
+        let status = self.status.read();
+        status[status::STARTED as usize].saturating_sub(status[status::ENDED as usize])
+    }
+
+    /// A program of the workload was executed.
+    #[must_use]
+    pub fn began(&self) -> bool {
+        self.status.read()[status::PROGRAMS_USED as usize] != 0
     }
 
     /// Everything that was recorded so far.
@@ -127,21 +133,23 @@ impl Probe {
     /// When a map cannot be read.
     pub fn recording(&self) -> Result<Recording> {
         let mut trace = Trace::empty();
+        // First, because reading maps makes the kernel skip programs of other tasks.
+        self.read_skipped(&mut trace);
         let programs = self.programs()?;
         let names = Names { programs: &programs };
         self.read_syscalls(&names, &mut trace)?;
         self.read_capabilities(&names, &mut trace)?;
         self.read_capability_sets(&names, &mut trace)?;
         self.read_devices(&names, &mut trace)?;
-        if self.hooks().contains("tp_btf/sys_exit") {
+        if self.hooks_by_fact().contains_key(&Fact::Failures) {
             self.read_failures(&names, &mut trace)?;
             trace.paths = Some(self.opened(&names)?);
             trace.mounts = Some(self.mounts(&names)?);
         }
         self.read_losses(&mut trace)?;
-        trace.picks_loop_devices = self.status()?[status::LOOP_DEVICES_PICKED as usize] != 0;
+        trace.picks_loop_devices = self.status.read()[status::LOOP_DEVICES_PICKED as usize] != 0;
         trace.programs = programs.values().map(|path| (path.clone(), Program::default())).collect();
-        if self.status()?[status::PROGRAMS_FULL as usize] != 0 {
+        if self.status.read()[status::PROGRAMS_FULL as usize] != 0 {
             // Their calls and checks are all there; their files nobody could look at.
             let unread = Program { unread: true, ..Program::default() };
             trace.programs.insert(OTHER_PROGRAMS.to_owned(), unread);
@@ -160,26 +168,12 @@ impl Probe {
         Ok(Array::try_from(map)?)
     }
 
-    fn status(&self) -> Result<[u64; status::LENGTH as usize]> {
-        let map = self.array::<u64>("STATUS")?;
-        let mut values = [0; status::LENGTH as usize];
-        for (index, value) in (0..).zip(&mut values) {
-            *value = map.get(&index, 0)?;
-        }
-        Ok(values)
-    }
-
     /// The programs of the workload so far, by their index.
-    ///
-    /// # Errors
-    ///
-    /// When the map cannot be read.
-    pub fn programs(&self) -> Result<BTreeMap<u32, String>> {
+    fn programs(&self) -> Result<BTreeMap<u32, String>> {
         let mut programs = BTreeMap::new();
         for entry in &self.hash::<PlainPath, u32>("PATHS")? {
             let (PlainPath(path), index) = entry?;
-            let end = path.bytes.iter().position(|&byte| byte == 0).unwrap_or(path.bytes.len());
-            programs.insert(index, String::from_utf8_lossy(&path.bytes[..end]).into_owned());
+            programs.insert(index, text(&path.bytes));
         }
         Ok(programs)
     }
@@ -245,6 +239,8 @@ impl Probe {
                 syscall,
                 call_site: symbols::call_site(&key.callers, &symbols),
                 decisive: false,
+                audited: option(key.options, OPTION_NO_AUDIT).map(|quiet| !quiet),
+                in_set_id: option(key.options, OPTION_IN_SET_ID),
             };
             trace.capabilities.add(check, count);
         }
@@ -318,7 +314,7 @@ impl Probe {
     }
 
     fn read_losses(&self, trace: &mut Trace) -> Result<()> {
-        let status = self.status()?;
+        let status = self.status.read();
         for (index, map) in [
             (status::CAPABILITIES_FULL, "capabilities"),
             (status::DEVICES_FULL, "devices"),
@@ -334,24 +330,47 @@ impl Probe {
         if status[status::UNTRACKED as usize] != 0 {
             trace.lost.insert(Loss::UntrackedProcess);
         }
-        for (name, program) in self.ebpf.programs() {
-            let Ok(fd) = program.fd() else { continue };
-            if recursion_misses(fd.as_fd().as_raw_fd()) != 0 {
-                trace.lost.insert(Loss::ProgramSkipped(name.to_owned()));
-            }
+        if status[status::UNANSWERED as usize] != 0 {
+            trace.lost.insert(Loss::ProgramSkipped("cap_capable_kretprobe".to_owned()));
         }
         Ok(())
     }
+
+    fn read_skipped(&self, trace: &mut Trace) {
+        let now = self.skipped();
+        for (name, count) in now {
+            if self.skipped_before.get(&name) != Some(&count) {
+                trace.lost.insert(Loss::ProgramSkipped(name));
+            }
+        }
+    }
+
+    /// How often the kernel skipped each program so far.
+    pub(super) fn skipped(&self) -> BTreeMap<String, u64> {
+        let loaded = self.ebpf.programs().filter_map(|(name, program)| Some((name, program.fd().ok()?)));
+        loaded.map(|(name, fd)| (name.to_owned(), recursion_misses(fd.as_fd().as_raw_fd()))).collect()
+    }
 }
 
-/// How often the kernel skipped a program because it was already running on that processor
-/// (`bpf_prog_show_fdinfo`; Linux 5.12).
+/// Text up to its closing zero.
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// How often the kernel skipped a program because it, or for kprobes and trace events any program or access to a
+/// map, was already running on that processor (`bpf_prog_show_fdinfo`; Linux 5.12).
 fn recursion_misses(fd: i32) -> u64 {
     let Ok(text) = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")) else { return 0 };
     text.lines()
         .find_map(|line| line.strip_prefix("recursion_misses:"))
         .and_then(|count| count.trim().parse().ok())
         .unwrap_or(0)
+}
+
+/// Whether the kernel asked with this option, where the hook tells.
+fn option(options: u8, option: u8) -> Option<bool> {
+    (options != OPTIONS_UNKNOWN).then_some(options & option != 0)
 }
 
 fn marked(seen: &Seen) -> impl Iterator<Item = (usize, usize)> {

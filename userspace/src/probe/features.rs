@@ -12,7 +12,7 @@ use super::{load::REQUIRED_TRACEPOINTS, offsets};
 ///
 /// When the kernel has no BTF, or lacks a field: the error names it.
 pub fn kernel_fields() -> Result<usize> {
-    offsets::read()?;
+    offsets::read(&offsets::kernel_types()?)?;
     Ok(size_of::<Offsets>() / size_of::<u32>())
 }
 

@@ -1,25 +1,26 @@
 //! Loading and attaching the programs, and saying who the workload is.
 
 use std::{
-    collections::BTreeSet,
-    fs::File,
+    collections::{BTreeMap, BTreeSet},
     os::fd::{AsFd as _, OwnedFd},
-    path::PathBuf,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, Map, MapData},
-    programs::{BtfTracePoint, CgroupAttachMode, CgroupDevice},
 };
 use aya_log::EbpfLogger;
 use probe_ebpf::{ABIS, Argument, CONTAINER_ID, Container, Offsets, STAGE_LAUNCHER, SYSCALLS, Task};
 use rustix::thread::CapabilitySet;
 
 use super::{
+    direct,
+    hooks::{self, Fact, HookSet},
     kernel_log::{self, Talk},
-    offsets, storage,
+    offsets, preemption,
+    status::Status,
+    storage,
 };
 use crate::syscalls::Abi;
 
@@ -27,14 +28,8 @@ use crate::syscalls::Abi;
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/probe.bpf.o");
 
 /// The tracepoints without which nothing can be recorded.
-pub const REQUIRED_TRACEPOINTS: [&str; 6] = [
-    "sys_enter",
-    "cap_capable",
-    "task_newtask",
-    "sched_process_exec",
-    "sched_process_exit",
-    "cgroup_attach_task",
-];
+pub const REQUIRED_TRACEPOINTS: [&str; 5] =
+    ["sys_enter", "task_newtask", "sched_process_exec", "sched_process_exit", "cgroup_attach_task"];
 
 /// This host cannot record, and why.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +43,8 @@ pub struct Hooks {
     pub failures: bool,
     /// Let the kernel side say what it does.
     pub verbose: bool,
+    /// Which of the kernel's hooks.
+    pub set: HookSet,
 }
 
 #[derive(Clone, Copy)]
@@ -72,8 +69,11 @@ unsafe impl aya::Pod for ArgumentTable {}
 pub struct Probe {
     pub(super) ebpf: Ebpf,
     pub(super) log: EbpfLogger<Talk>,
-    hooks: BTreeSet<String>,
-    own: OwnedFd,
+    pub(super) status: Status,
+    /// What the kernel skipped before there was a workload.
+    pub(super) skipped_before: BTreeMap<String, u64>,
+    hooks: BTreeMap<Fact, Vec<String>>,
+    pub(super) own: OwnedFd,
 }
 
 impl Probe {
@@ -87,63 +87,50 @@ impl Probe {
     }
 
     fn try_attach(hooks: Hooks) -> Result<Self> {
-        let offsets = PlainOffsets(offsets::read()?);
+        let types = offsets::kernel_types()?;
+        let offsets = PlainOffsets(offsets::read(&types)?);
         let level = kernel_log::level(hooks.verbose);
         let btf = Btf::from_sys_fs().context("cannot parse this kernel's BTF")?;
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .allow_unsupported_maps()
             .override_global("OFFSETS", &offsets, true)
+            .override_global("LEAST_ADDRESS", &direct::least_address(), true)
             .override_global("AYA_LOG_LEVEL", &level, true)
             .load(OBJECT)
             .map_err(|error| refused(&error.into(), "create the recorder's maps"))?;
         fill_arguments(&mut ebpf)?;
         let own = storage::pidfd(std::process::id()).context("cannot open a pidfd (Linux 5.3 or newer)")?;
         let log = kernel_log::listen(&mut ebpf)?;
-        let mut probe = Self { ebpf, log, hooks: BTreeSet::new(), own };
-        for name in REQUIRED_TRACEPOINTS {
-            probe.tracepoint(name, &btf)?;
+        let status = Status::map(&ebpf)?;
+        let (hooks_of, skipped_before) = (BTreeMap::new(), BTreeMap::new());
+        let mut probe = Self { ebpf, log, status, skipped_before, hooks: hooks_of, own };
+        let preemption = preemption::ask(&types);
+        for fact in Fact::ALL {
+            if fact == Fact::Failures && !hooks.failures {
+                continue;
+            }
+            let (kind, mut names) = hooks::attach(&mut probe.ebpf, &btf, fact, hooks.set, preemption)
+                .map_err(|errors| no_way(fact, errors))?;
+            if fact == Fact::Capabilities {
+                names.extend(probe.attach_direct(&btf, kind)?);
+            }
+            probe.hooks.insert(fact, names);
         }
-        probe.tracepoint("cgroup_mkdir", &btf)?;
-        if hooks.failures {
-            probe.tracepoint("sys_exit", &btf)?;
-        }
-        probe.devices()?;
+        probe.skipped_before = probe.skipped();
         Ok(probe)
     }
 
     /// The hooks that are live.
     #[must_use]
-    pub fn hooks(&self) -> &BTreeSet<String> {
+    pub fn hooks(&self) -> BTreeSet<String> {
+        self.hooks.values().flatten().cloned().collect()
+    }
+
+    /// The same, by what they show.
+    #[must_use]
+    pub fn hooks_by_fact(&self) -> &BTreeMap<Fact, Vec<String>> {
         &self.hooks
-    }
-
-    fn tracepoint(&mut self, name: &str, btf: &Btf) -> Result<()> {
-        let program =
-            self.ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
-        let program: &mut BtfTracePoint = program.try_into()?;
-        program.load(name, btf).map_err(|error| missing_tracepoint(name, error))?;
-        program
-            .attach()
-            .map_err(|error| refused(&error.into(), &format!("attach to the tracepoint {name}")))?;
-        self.hooks.insert(format!("tp_btf/{name}"));
-        Ok(())
-    }
-
-    fn devices(&mut self) -> Result<()> {
-        let program =
-            self.ebpf.program_mut("device").ok_or_else(|| anyhow!("the object has no program device"))?;
-        let program: &mut CgroupDevice = program.try_into()?;
-        program.load().map_err(|error| refused(&error.into(), "load the device program"))?;
-        let root = cgroup2_root()?;
-        let cgroup = File::open(&root).with_context(|| format!("cannot open {}", root.display()))?;
-        // A link always shares the cgroup with others (cgroup_bpf_link_attach); the kernel refuses the flag
-        // that would say so.
-        program.attach(cgroup, CgroupAttachMode::Single).map_err(|error| {
-            refused(&error.into(), &format!("attach a device program to {}", root.display()))
-        })?;
-        self.hooks.insert("cgroup/device".to_owned());
-        Ok(())
     }
 
     /// Runs `spawn` on this thread, which must be the process's first; what it starts belongs to the
@@ -178,7 +165,7 @@ impl Probe {
         Ok(())
     }
 
-    fn tasks(&self) -> Result<&MapData> {
+    pub(super) fn tasks(&self) -> Result<&MapData> {
         match self.ebpf.map("TASKS") {
             Some(Map::Unsupported(map)) => Ok(map),
             _ => bail!("the object has no task storage"),
@@ -186,36 +173,13 @@ impl Probe {
     }
 }
 
-/// Where the unified cgroup hierarchy is mounted.
-///
-/// # Errors
-///
-/// When it is not.
-pub fn cgroup2_root() -> Result<PathBuf> {
-    let mounts =
-        std::fs::read_to_string("/proc/self/mountinfo").context("cannot read /proc/self/mountinfo")?;
-    let found = mounts.lines().find_map(|line| {
-        let (mount, source) = line.split_once(" - ")?;
-        source.starts_with("cgroup2 ").then(|| mount.split(' ').nth(4))?
-    });
-    match found {
-        Some(path) => Ok(PathBuf::from(path)),
-        None => {
-            bail!("no cgroup2 hierarchy is mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified` makes one")
-        }
-    }
-}
-
-fn missing_tracepoint(name: &str, error: aya::programs::ProgramError) -> anyhow::Error {
-    use aya::programs::ProgramError;
-    match error {
-        ProgramError::Btf(_) if name == "cap_capable" => anyhow!(
-            "this kernel has no tracepoint cap_capable (Linux 6.14 or newer has it): capabilities cannot be \
-             recorded on it; `unpriv doctor` tells more"
-        ),
-        ProgramError::Btf(_) => anyhow!("this kernel has no tracepoint {name}; `unpriv doctor` tells more"),
-        error => refused(&error.into(), &format!("load the program for the tracepoint {name}")),
-    }
+/// Why a kind of fact cannot be recorded.
+pub(super) fn no_way(fact: Fact, errors: Vec<(String, anyhow::Error)>) -> anyhow::Error {
+    let reasons: Vec<String> = errors
+        .into_iter()
+        .map(|(hook, error)| format!("{hook}: {:#}", refused(&error, &format!("attach to {hook}"))))
+        .collect();
+    anyhow!("{} cannot be recorded on this kernel: {}", fact.name(), reasons.join("; "))
 }
 
 /// The end of a message: the verifier tells all that it looked at before it says what it does not like.

@@ -1,23 +1,30 @@
 //! What talks to the kernel directly: load, attach, mark the workload, read the facts; and the system
 //! calls that a launcher makes. The only module with `unsafe` and aya.
 
+mod cgroup2;
 mod decode;
 pub mod device_program;
+mod direct;
 mod empty;
 mod features;
+mod hooks;
 mod kernel_log;
 mod load;
 mod mounts;
 mod offsets;
 mod opened;
+mod preemption;
 pub mod process;
+mod status;
 mod storage;
 mod symbols;
 
 pub use self::{
+    cgroup2::mount_point as cgroup2_mount_point,
     decode::{ExecutedProgram, Recording},
     empty::EmptyProbe,
     features::{kernel_fields, tracepoints},
-    load::{Hooks, HostCannot, Probe, REQUIRED_TRACEPOINTS, cgroup2_root},
+    hooks::{Fact, HookSet},
+    load::{Hooks, HostCannot, Probe, REQUIRED_TRACEPOINTS},
     offsets::BTF_PATH,
 };

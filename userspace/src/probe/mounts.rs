@@ -40,7 +40,9 @@ impl Probe {
                 flags: key.flags,
                 errno: (key.errno != 0).then(|| errno::name(key.errno)),
             };
-            let free = |bit| key.descriptors & bit == 0;
+            // After pivot_root, `.` is another place than it was.
+            let moved = call.syscall == "pivot_root" && call.errno.is_none();
+            let free = |bit| key.descriptors & bit == 0 && !moved;
             call.target = operand(&key.target, &value, free(TARGET_DESCRIPTOR), &mut call.partial);
             // A server's name may begin with two slashes.
             let rooted = key.source[0] == b'/' && key.source[1] != b'/';

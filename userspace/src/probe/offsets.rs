@@ -12,28 +12,35 @@ pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
 /// # Errors
 ///
 /// When the kernel has no BTF, or lacks a field: the error names it.
-pub(super) fn read() -> Result<Offsets> {
-    let btf = kernel_types()?;
-    let task = Structure::find(&btf, "task_struct")?;
-    let cred = Structure::find(&btf, "cred")?;
-    let regs = Structure::find(&btf, "pt_regs")?;
-    let node = Structure::find(&btf, "kernfs_node")?;
-    let user_ns = Structure::find(&btf, "user_namespace")?;
-    let nsproxy = Structure::find(&btf, "nsproxy")?;
-    let superblock = Structure::find(&btf, "super_block")?;
-    let file = Structure::find(&btf, "file")?;
-    let path = Structure::find(&btf, "path")?;
-    let entry = Structure::find(&btf, "dentry")?;
-    let mount = Structure::find(&btf, "mount")?;
+pub(super) fn read(btf: &Btf) -> Result<Offsets> {
+    let task = Structure::find(btf, "task_struct")?;
+    let cred = Structure::find(btf, "cred")?;
+    let regs = Structure::find(btf, "pt_regs")?;
+    let node = Structure::find(btf, "kernfs_node")?;
+    let user_ns = Structure::find(btf, "user_namespace")?;
+    let nsproxy = Structure::find(btf, "nsproxy")?;
+    let superblock = Structure::find(btf, "super_block")?;
+    let file = Structure::find(btf, "file")?;
+    let path = Structure::find(btf, "path")?;
+    let entry = Structure::find(btf, "dentry")?;
+    let mount = Structure::find(btf, "mount")?;
+    let exec = Structure::find(btf, "trace_event_raw_sched_process_exec")?;
+    // Only newer kernels have that event; a program for it is not loaded elsewhere.
+    let event_capable = match Structure::find(btf, "trace_event_raw_cap_capable") {
+        Ok(event) => {
+            [event.field("cred")?, event.field("target_ns")?, event.field("cap")?, event.field("ret")?]
+        }
+        Err(_) => [0; 4],
+    };
     Ok(Offsets {
-        task_status: task.field("thread_info")? + Structure::find(&btf, "thread_info")?.field("status")?,
+        task_status: task.field("thread_info")? + Structure::find(btf, "thread_info")?.field("status")?,
         task_real_cred: task.field("real_cred")?,
         task_cred: task.field("cred")?,
         task_nsproxy: task.field("nsproxy")?,
         task_cgroups: task.field("cgroups")?,
         nsproxy_mnt_ns: nsproxy.field("mnt_ns")?,
-        css_set_dfl_cgrp: Structure::find(&btf, "css_set")?.field("dfl_cgrp")?,
-        cgroup_kn: Structure::find(&btf, "cgroup")?.field("kn")?,
+        css_set_dfl_cgrp: Structure::find(btf, "css_set")?.field("dfl_cgrp")?,
+        cgroup_kn: Structure::find(btf, "cgroup")?.field("kn")?,
         kernfs_node_name: node.field("name")?,
         kernfs_node_parent: node.field("__parent").or_else(|_| node.field("parent"))?,
         cred_uid: cred.field("uid")?,
@@ -45,31 +52,32 @@ pub(super) fn read() -> Result<Offsets> {
         cred_egid: cred.field("egid")?,
         cred_fsgid: cred.field("fsgid")?,
         cred_user_ns: cred.field("user_ns")?,
+        cred_effective: cred.field("cap_effective")?,
         cred_non_rcu: cred.field("non_rcu")?,
         user_ns_parent: user_ns.field("parent")?,
         user_ns_owner: user_ns.field("owner")?,
         task_files: task.field("files")?,
-        files_fdt: Structure::find(&btf, "files_struct")?.field("fdt")?,
-        fdtable_fd: Structure::find(&btf, "fdtable")?.field("fd")?,
+        files_fdt: Structure::find(btf, "files_struct")?.field("fdt")?,
+        fdtable_fd: Structure::find(btf, "fdtable")?.field("fd")?,
         file_inode: file.field("f_inode")?,
         file_mode: file.field("f_mode")?,
         file_mount: file.field("f_path")? + path.field("mnt")?,
         file_entry: file.field("f_path")? + path.field("dentry")?,
-        inode_sb: Structure::find(&btf, "inode")?.field("i_sb")?,
+        inode_sb: Structure::find(btf, "inode")?.field("i_sb")?,
         super_magic: superblock.field("s_magic")?,
         super_fs_info: superblock.field("s_fs_info")?,
-        proc_pid_ns: Structure::find(&btf, "proc_fs_info")?.field("pid_ns")?,
-        kernfs_ns: Structure::find(&btf, "kernfs_super_info")?.field("ns")?,
+        proc_pid_ns: Structure::find(btf, "proc_fs_info")?.field("pid_ns")?,
+        kernfs_ns: Structure::find(btf, "kernfs_super_info")?.field("ns")?,
         nsproxy_pid_ns: nsproxy.field("pid_ns_for_children")?,
         nsproxy_net_ns: nsproxy.field("net_ns")?,
-        net_ns: Structure::find(&btf, "net")?.field("ns")?,
-        mount_root: Structure::find(&btf, "vfsmount")?.field("mnt_root")?,
+        net_ns: Structure::find(btf, "net")?.field("ns")?,
+        mount_root: Structure::find(btf, "vfsmount")?.field("mnt_root")?,
         entry_parent: entry.field("d_parent")?,
-        entry_name: entry.field("d_name")? + Structure::find(&btf, "qstr")?.field("name")?,
-        binprm_filename: Structure::find(&btf, "linux_binprm")?.field("filename")?,
+        entry_name: entry.field("d_name")? + Structure::find(btf, "qstr")?.field("name")?,
+        binprm_filename: Structure::find(btf, "linux_binprm")?.field("filename")?,
         task_fs: task.field("fs")?,
-        fs_root: Structure::find(&btf, "fs_struct")?.field("root")?,
-        fs_directory: Structure::find(&btf, "fs_struct")?.field("pwd")?,
+        fs_root: Structure::find(btf, "fs_struct")?.field("root")?,
+        fs_directory: Structure::find(btf, "fs_struct")?.field("pwd")?,
         path_mount: path.field("mnt")?,
         path_entry: path.field("dentry")?,
         mount_mount: mount.field("mnt")?,
@@ -79,7 +87,19 @@ pub(super) fn read() -> Result<Offsets> {
         regs_compat: regs.fields(["bx", "cx", "dx", "si", "di"])?,
         regs_pairs: [[regs.field("ip")?, regs.field("cx")?], [regs.field("flags")?, regs.field("r11")?]],
         regs_syscall: regs.field("orig_ax")?,
+        event_exec_filename: exec.field("__data_loc_filename")?,
+        event_exit_result: Structure::find(btf, "trace_event_raw_sys_exit")?.field("ret")?,
+        event_capable,
     })
+}
+
+/// Offset of one field of one structure, in bytes.
+///
+/// # Errors
+///
+/// When the kernel has no such structure or field: the error names it.
+pub(super) fn field(btf: &Btf, structure: &str, field: &str) -> Result<u32> {
+    Structure::find(btf, structure)?.field(field)
 }
 
 /// The running kernel's types. The file can be mapped since Linux 6.16 (`btf_sysfs_vmlinux_mmap`,
@@ -163,7 +183,7 @@ mod tests {
 
     #[test]
     fn the_running_kernel_has_every_field() {
-        let offsets = read().unwrap();
+        let offsets = read(&kernel_types().unwrap()).unwrap();
         assert_ne!(offsets.task_real_cred, 0);
         assert_ne!(offsets.cred_non_rcu, 0);
         assert_ne!(offsets.regs_syscall, 0);

@@ -39,12 +39,19 @@ fn plain_name(name: &str) -> &str {
 pub(super) fn call_site(callers: &[u64], symbols: &BTreeMap<u64, String>) -> Vec<String> {
     let names: Vec<&str> =
         callers.iter().map_while(|address| symbols.get(address)).map(String::as_str).collect();
-    let check = names.iter().rposition(|name| matches!(*name, "cap_capable" | "security_capable"));
+    let check = names.iter().rposition(|name| is_check(name));
     names[check.map_or(0, |index| index + 1)..]
         .iter()
         .take_while(|name| !is_entry(name))
         .map(|&name| name.to_owned())
         .collect()
+}
+
+/// The check itself, and what a probe at it puts between it and its caller.
+fn is_check(name: &str) -> bool {
+    matches!(name, "cap_capable" | "security_capable")
+        || name.starts_with("bpf_trampoline_")
+        || name.starts_with("bpf_prog_")
 }
 
 /// Where the kernel is entered: above it there is nothing to learn.

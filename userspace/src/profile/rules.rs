@@ -279,6 +279,8 @@ mod tests {
             argument: None,
             call_site: call_site.iter().map(|&name| name.to_owned()).collect(),
             decisive: false,
+            audited: None,
+            in_set_id: None,
         }
     }
 

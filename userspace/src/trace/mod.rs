@@ -198,6 +198,13 @@ pub struct CapabilityCheck {
     /// A run without the capability failed here: whatever the rules say of this check, it mattered.
     #[serde(default)]
     pub decisive: bool,
+    /// A denial is audited (no `CAP_OPT_NOAUDIT`): mostly of checks that are not meant as a question only. `None`
+    /// where the hook does not tell; no rule may hang on it, so that all hooks give the same profile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audited: Option<bool>,
+    /// Asked by a call of the setuid family (`CAP_OPT_INSETID`). `None` where the hook does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_set_id: Option<bool>,
 }
 
 /// Whose credentials a check looked at.

@@ -9,7 +9,7 @@ use crate::{
     syscalls::Abi,
     trace::{
         CapabilityCheck, CapabilityRequest, DeviceAccess, DeviceType, Facts, Failure, LsmAccess, Outcome,
-        RUNTIME, Refusal, SyscallUse, Trace,
+        RUNTIME, Refusal, SyscallUse, Trace, mount_flags,
     },
     workload::Recorded,
 };
@@ -150,13 +150,7 @@ fn denials(new: &BTreeSet<Failure>, before: &Trace, after: &Trace, profile: &Pro
         }
         denials.extend(explained);
     }
-    let renamed = |refusal: &Refusal| is_renamed(&refusal.access, before, after);
-    denials.extend(
-        after
-            .refusals
-            .keys()
-            .map(|refusal| Denial::AppArmor(Refusal { renamed: renamed(refusal), ..refusal.clone() })),
-    );
+    denials.extend(refusals(before, after).map(Denial::AppArmor));
     // A check can change what a call does without failing it.
     denials.extend(
         denied
@@ -174,6 +168,24 @@ fn explains(refusal: &Refusal, failure: &Failure) -> bool {
     let name = failure.program.rsplit('/').next().unwrap_or_default().as_bytes();
     matches!(failure.errno.as_str(), "EACCES" | "EPERM")
         && name[..name.len().min(LONGEST)] == *refusal.program.as_bytes()
+}
+
+/// What `AppArmor` refused. A program that was refused a mount may try another one instead, read-only say: while there
+/// are refusals of mounts that the recorded run made, those are what is wanted.
+fn refusals(before: &Trace, after: &Trace) -> impl Iterator<Item = Refusal> {
+    let made = |refusal: &Refusal| match &refusal.access {
+        LsmAccess::Mount { fstype, flags, .. } => before
+            .mounts
+            .iter()
+            .flat_map(Facts::keys)
+            .any(|call| mount_flags(call.flags) == *flags && (fstype.is_none() || call.fstype == *fstype)),
+        _ => false,
+    };
+    let is_mount = |refusal: &Refusal| matches!(refusal.access, LsmAccess::Mount { .. });
+    let any_made = after.refusals.keys().any(made);
+    let wanted =
+        after.refusals.keys().filter(move |refusal| !any_made || !is_mount(refusal) || made(refusal));
+    wanted.map(|refusal| Refusal { renamed: is_renamed(&refusal.access, before, after), ..refusal.clone() })
 }
 
 /// Whether a path that was refused is one that only this run gave: a temporary name, say.

@@ -20,7 +20,7 @@ use crate::{
         container::{Rewritten, rewrite},
         seccomp::{self, RuntimeNeeds},
     },
-    probe::Hooks,
+    probe::{HookSet, Hooks},
     profile::{Profile, Warning, derive},
     trace::{Outcome, Trace},
     workload::{
@@ -30,9 +30,6 @@ use crate::{
 
 /// The format of `verify.json`.
 const VERSION: u32 = 1;
-
-/// All that a comparison needs.
-const HOOKS: Hooks = Hooks { failures: true, verbose: false };
 
 /// What a run under a profile may take beyond some times what it took without: denied something, it may wait
 /// for it for ever.
@@ -50,6 +47,8 @@ pub struct Policy {
     pub check: Option<String>,
     /// A shell command that restores what a run changed, before each run.
     pub prepare: Option<String>,
+    /// Which of the kernel's hooks record it.
+    pub hooks: HookSet,
 }
 
 /// What verification found; `verify.json`.
@@ -141,6 +140,15 @@ pub struct Verifier<'a> {
 }
 
 impl Verifier<'_> {
+    /// All that a comparison needs.
+    fn hooks(&self) -> Hooks {
+        Hooks { failures: true, verbose: false, set: self.policy.hooks }
+    }
+
+    fn quiet(&self, limit: Option<Duration>) -> Options {
+        Options { hooks: self.hooks(), streams: Streams::Quiet, clean_up: true, limit }
+    }
+
     /// Runs the workload as it is, with all that later comparison needs.
     ///
     /// # Errors
@@ -148,7 +156,7 @@ impl Verifier<'_> {
     /// When it cannot be recorded or started, or the user's own check fails already.
     pub async fn baseline(&self, streams: Streams) -> Result<Recorded> {
         self.prepare()?;
-        let options = Options { hooks: HOOKS, streams, clean_up: true, limit: None };
+        let options = Options { hooks: self.hooks(), streams, clean_up: true, limit: None };
         let recorded = self.workload.record(options).await?;
         if let Some(failure) = &recorded.start_failure {
             bail!("the command does not start as it is: {}", crate::shell::printable(failure.trim()));
@@ -222,7 +230,7 @@ impl Verifier<'_> {
             (self.progress)("verifying: running the unchanged command again, to tell chance from denial");
             proof.repeated = true;
             self.prepare()?;
-            let again = finished(self.workload.record(quiet(None)).await?)?;
+            let again = finished(self.workload.record(self.quiet(None)).await?)?;
             let reference = &mut proof.reference;
             proof.verification.repeatable = again.outcome == reference.outcome || self.policy.check.is_some();
             if again.output != reference.output {
@@ -293,7 +301,7 @@ impl Verifier<'_> {
     }
 
     async fn run_under(&self, profile: &Profile, reference: &Recorded) -> Result<Recorded> {
-        let options = quiet(Some(reference.took * 5 + PATIENCE));
+        let options = self.quiet(Some(reference.took * 5 + PATIENCE));
         self.prepare()?;
         let recorded = match self.workload {
             Workload::Process(command) => process::record(command, Some(profile), options).await,
@@ -329,10 +337,6 @@ impl Verifier<'_> {
 /// A run that was stopped proves nothing.
 fn finished(recorded: Recorded) -> Result<Recorded, Interrupted> {
     if recorded.outcome.is_some() { Ok(recorded) } else { Err(Interrupted) }
-}
-
-fn quiet(limit: Option<Duration>) -> Options {
-    Options { hooks: HOOKS, streams: Streams::Quiet, clean_up: true, limit }
 }
 
 /// Runs a command of the user's; its output is talk.

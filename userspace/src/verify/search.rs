@@ -168,5 +168,7 @@ fn decisive(capability: Capability) -> CapabilityCheck {
         argument: None,
         call_site: Vec::new(),
         decisive: true,
+        audited: None,
+        in_set_id: None,
     }
 }

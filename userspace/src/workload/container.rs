@@ -222,8 +222,7 @@ fn families(devices: &BTreeSet<Device>) -> BTreeMap<String, BTreeSet<String>> {
 /// With `--rm` the container is gone before it can be asked why it did not start, and podman does not keep
 /// the reason.
 fn never_ran(recorder: &Recorder, ended: &super::record::Ended) -> Option<String> {
-    let nothing = recorder.probe.programs().is_ok_and(|programs| programs.is_empty());
-    if !nothing || ended.status.success() || ended.interrupted {
+    if recorder.probe.began() || ended.status.success() || ended.interrupted {
         return None;
     }
     // Not captured, it was seen.

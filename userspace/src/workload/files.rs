@@ -52,7 +52,8 @@ impl Files {
     }
 
     /// Looks at the file that a process has just executed.
-    pub(super) fn look(&mut self, executed: ExecutedProgram, path: &str) {
+    pub(super) fn look(&mut self, executed: &ExecutedProgram) {
+        let path = executed.path.as_str();
         let process = PathBuf::from(format!("/proc/{}", executed.pid));
         let root = open_directory(&process.join("root"));
         let found = root

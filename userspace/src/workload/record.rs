@@ -149,7 +149,7 @@ impl Recorder {
     async fn wait_for_stragglers(&mut self) -> Result<()> {
         let end = Instant::now() + STRAGGLERS;
         let mut pause = Duration::from_millis(1);
-        while self.probe.alive()? != 0 && Instant::now() < end {
+        while self.probe.alive() != 0 && Instant::now() < end {
             sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(50));
             self.look_at_files()?;
@@ -158,15 +158,8 @@ impl Recorder {
     }
 
     fn look_at_files(&mut self) -> Result<()> {
-        let executed = self.probe.executed()?;
-        if executed.is_empty() {
-            return Ok(());
-        }
-        let programs = self.probe.programs()?;
-        for event in executed {
-            if let Some(path) = programs.get(&event.program) {
-                self.files.look(event, path);
-            }
+        for event in self.probe.executed()? {
+            self.files.look(&event);
         }
         Ok(())
     }
@@ -198,7 +191,7 @@ impl Recorder {
         trace.device_nodes = nodes.into_iter().filter(|(rule, _)| used.contains(rule)).collect();
         if ended.interrupted {
             trace.lost.insert(Loss::Interrupted);
-        } else if self.probe.alive()? != 0 {
+        } else if self.probe.alive() != 0 {
             trace.lost.insert(Loss::StillRunning);
         }
         trace.complete = trace.lost.is_empty();
@@ -208,7 +201,7 @@ impl Recorder {
             outcome,
             kernel: system.release().to_string_lossy().into_owned(),
             architecture: system.machine().to_string_lossy().into_owned(),
-            probes: self.probe.hooks().clone(),
+            probes: self.probe.hooks(),
             engine,
         });
         Ok(trace)

@@ -4,6 +4,8 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -86,7 +88,15 @@ impl Host {
         fs::write(directory.join("sources.list"), list).context("write sources.list")?;
         let suite = Suite { directory };
         eprintln!("vm: reading the package lists of {name}");
-        quietly(&mut suite.apt("apt-get", &["update", "-qq"]))?;
+        // A mirror that is just being updated has lists that do not fit together: that passes.
+        for pause in [10, 30, 60] {
+            match quietly(&mut suite.apt("apt-get", &["update", "-qq", "--error-on=any"])) {
+                Ok(()) => return Ok(suite),
+                Err(error) => eprintln!("vm: trying again in {pause} s: {error:#}"),
+            }
+            thread::sleep(Duration::from_secs(pause));
+        }
+        quietly(&mut suite.apt("apt-get", &["update", "-qq", "--error-on=any"]))?;
         Ok(suite)
     }
 }

@@ -108,7 +108,10 @@ fn build(image: &Path, suite: &str, disk_image: &Path) -> Result<()> {
         cp /etc/resolv.conf "$root/etc/resolv.conf"
         printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"; chmod 755 "$root/usr/sbin/policy-rc.d"
         export DEBIAN_FRONTEND=noninteractive
-        chroot "$root" apt-get update -qq >/dev/null
+        for wait in 10 30 60 0; do
+            chroot "$root" apt-get update -qq --error-on=any >/dev/null && break
+            sleep $wait
+        done
         # shellcheck disable=SC2086
         chroot "$root" apt-get install -y -qq --no-install-recommends $packages >/dev/null
         rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/doc "$root"/usr/share/man \
