@@ -316,7 +316,7 @@ pub struct MountKey {
     pub directory: u64,
     /// The file system's type; of fsconfig the key.
     pub kind: [u8; MOUNT_TYPE],
-    /// What is mounted; of pivot_root the place for the old root.
+    /// What is mounted; of `pivot_root` the place for the old root.
     pub source: [u8; MOUNT_PATH],
     /// Where.
     pub target: [u8; MOUNT_PATH],

@@ -24,7 +24,7 @@ const UNREADABLE: [&str; 5] = [
 /// Calls for which docker-default has no rule but a denial (moby/profiles `apparmor/template.go`).
 const MOUNTING: [&str; 3] = ["mount", "move_mount", "pivot_root"];
 
-/// Signals by the names that rules and records have for them (security/apparmor/include/sig_names.h).
+/// Signals by the names that rules and records have for them (`security/apparmor/include/sig_names.h`).
 const SIGNALS: [&str; 34] = [
     "hup", "int", "quit", "ill", "trap", "abrt", "bus", "fpe", "kill", "usr1", "segv", "usr2", "pipe",
     "alrm", "term", "stkflt", "chld", "cont", "stop", "stp", "ttin", "ttou", "urg", "xcpu", "xfsz", "vtalrm",
@@ -105,7 +105,9 @@ fn rules(profile: &Profile, capabilities: &BTreeSet<Capability>) -> Vec<Rule> {
         allow(&format!("capability {}", capability.short_name().to_ascii_lowercase()));
     }
     if let Some(mounts) = &profile.mounts {
-        mounts.iter().for_each(|mount| allow(&mount_rule(mount)));
+        for mount in mounts {
+            allow(&mount_rule(mount));
+        }
     } else if let Some(call) = unrecorded_mounts(profile) {
         allow(if call == "pivot_root" { "pivot_root" } else { "mount" });
     }

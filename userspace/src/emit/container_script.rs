@@ -91,6 +91,33 @@ mod tests {
     }
 
     #[test]
+    fn the_script_loads_its_apparmor_profile_or_says_how() {
+        let directory = tempfile::tempdir().unwrap();
+        let programs = directory.path().join("bin");
+        fs::create_dir(&programs).unwrap();
+        let run = RunLine::parse(&["docker", "run", "i"].map(str::to_owned)).unwrap();
+        let script = directory.path().join("run.sh");
+        fs::write(&script, run_script(&run, "s", Some(("unpriv-i-0", "apparmor.profile")))).unwrap();
+        for (name, text) in
+            [("docker", "#!/bin/sh\n"), ("apparmor_parser", "#!/bin/sh\nprintf '%s ' \"$@\"\n")]
+        {
+            fs::write(programs.join(name), text).unwrap();
+        }
+        let run_as = |id: &str| {
+            fs::write(programs.join("id"), format!("#!/bin/sh\necho {id}\n")).unwrap();
+            Command::new("chmod").arg("-R").arg("+x").arg(&programs).status().unwrap();
+            let path = format!("{}:/usr/bin:/bin", programs.display());
+            let output = Command::new("/bin/sh").arg(&script).env("PATH", path).output().unwrap();
+            assert!(output.status.success());
+            (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+        };
+        let file = directory.path().join("apparmor.profile").display().to_string();
+        assert_eq!(run_as("0").0, format!("--replace --skip-cache {file} "));
+        let (stdout, advice) = run_as("1000");
+        assert!(stdout.is_empty() && advice.contains(&format!("sudo apparmor_parser -r {file}")), "{advice}");
+    }
+
+    #[test]
     fn the_script_has_one_option_a_line() {
         let line = "docker run -it --rm --cap-drop=ALL --cap-add=NET_ADMIN -v /a:/b --security-opt seccomp=o/seccomp.json i sh";
         let run = RunLine::parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>()).unwrap();

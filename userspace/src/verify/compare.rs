@@ -296,9 +296,10 @@ pub fn wanted(denials: &BTreeSet<Denial>) -> Trace {
                 trace.capability_sets.add(change, 1);
             }
             Denial::Device(access) => trace.devices.add(access.clone(), 1),
-            Denial::AppArmor(Refusal { access: LsmAccess::Other(_), .. }) => {}
+            Denial::AppArmor(Refusal { access: LsmAccess::Other(_), .. })
+            | Denial::ReadOnly(_)
+            | Denial::Unknown(_) => {}
             Denial::AppArmor(refusal) => trace.refusals.add(refusal.clone(), 1),
-            Denial::ReadOnly(_) | Denial::Unknown(_) => {}
         }
     }
     trace
@@ -335,3 +336,7 @@ impl std::fmt::Display for DeviceType {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "compare_tests.rs"]
+mod tests;

@@ -19,15 +19,12 @@ impl Record {
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('=') {
             let key = before.rsplit([' ', '\u{1d}']).next().unwrap_or(before);
-            let (value, after) = match after.strip_prefix('"') {
-                Some(quoted) => {
-                    let (value, after) = quoted.split_once('"').unwrap_or((quoted, ""));
-                    (value.to_owned(), after)
-                }
-                None => {
-                    let end = after.find([' ', '\n', '\0']).unwrap_or(after.len());
-                    (if is_text(key) { unhex(&after[..end]) } else { after[..end].to_owned() }, &after[end..])
-                }
+            let (value, after) = if let Some(quoted) = after.strip_prefix('"') {
+                let (value, after) = quoted.split_once('"').unwrap_or((quoted, ""));
+                (value.to_owned(), after)
+            } else {
+                let end = after.find([' ', '\n', '\0']).unwrap_or(after.len());
+                (if is_text(key) { unhex(&after[..end]) } else { after[..end].to_owned() }, &after[end..])
             };
             fields.entry(key.to_owned()).or_insert(value);
             rest = after;
@@ -137,16 +134,12 @@ mod tests {
         refusal(&Record::parse(text), "unpriv-x-1").map(|refusal| refusal.access)
     }
 
-    fn text(text: &str) -> Option<String> {
-        Some(text.to_owned())
-    }
-
     #[test]
     fn mounts_are_read_with_their_flags() {
         let record = r#"audit(1764.1:7): apparmor="DENIED" operation="mount" info="failed mntpnt match" error=-13 profile="unpriv-x-1" name="/mnt/" pid=9 comm="mount" fstype="tmpfs" srcname="none" flags="ro, nosuid""#;
         let mount = LsmAccess::Mount {
-            fstype: text("tmpfs"),
-            source: text("none"),
+            fstype: Some("tmpfs".to_owned()),
+            source: Some("none".to_owned()),
             target: "/mnt".to_owned(),
             flags: 3,
         };
