@@ -2,14 +2,13 @@
 
 use crate::{
     maps::{ARGUMENTS, CAPABILITIES, offset, read, sighted},
-    syscalls::{argument, in_progress},
+    syscalls::{argument, in_progress, place},
     tasks::{TASKS, current},
 };
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_stack};
 use probe_ebpf::{
-    ABIS, Argument, Asked, CALLERS, CREDENTIAL_ACCESS, CREDENTIAL_OTHER, CREDENTIAL_OVERRIDDEN,
-    CREDENTIAL_OWN, CapabilityKey, NAMESPACE_CHILD, NAMESPACE_OWN, NAMESPACE_OWNER, STAGE_WORKLOAD, SYSCALLS,
-    status,
+    Argument, Asked, CALLERS, CREDENTIAL_ACCESS, CREDENTIAL_OTHER, CREDENTIAL_OVERRIDDEN, CREDENTIAL_OWN,
+    CapabilityKey, NAMESPACE_CHILD, NAMESPACE_OWN, NAMESPACE_OWNER, STAGE_WORKLOAD, status,
 };
 
 /// User namespaces nest to 32 levels (`create_user_ns`).
@@ -91,12 +90,9 @@ fn owns(cred: u64, home: u64, target: u64) -> bool {
 /// number that the compiler keeps on the stack.
 #[inline(never)]
 fn choice(abi: u32, number: u32) -> u32 {
-    if number as usize >= SYSCALLS || abi as usize >= ABIS {
-        return Argument::None as u32;
-    }
     let Some(table) = ARGUMENTS.get(0) else { return Argument::None as u32 };
-    let index = abi as usize * SYSCALLS + number as usize;
-    // SAFETY: `index` is within the table, by the bounds above.
+    let Some(index) = place(abi, number) else { return Argument::None as u32 };
+    // SAFETY: `index` is within the table.
     u32::from(unsafe { *table.as_ptr().add(index) })
 }
 

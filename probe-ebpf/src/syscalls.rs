@@ -117,13 +117,24 @@ pub(crate) fn in_progress(task: *mut task_struct, state: &Task) -> (u32, u32) {
     if id as i64 == -1 { (NATIVE, NO_SYSCALL) } else { identify(task, id) }
 }
 
+/// Where a call stands in a table of all ABIs and numbers, if it does.
+#[inline(always)]
+pub(crate) fn place(abi: u32, number: u32) -> Option<usize> {
+    if number as usize >= SYSCALLS || abi as usize >= ABIS {
+        return None;
+    }
+    // Older verifiers forget the bounds of the two on the way here; of the sum they are asked again.
+    let index = core::hint::black_box(abi as usize * SYSCALLS + number as usize);
+    (index < ABIS * SYSCALLS).then_some(index)
+}
+
 #[inline(always)]
 fn mark(program: u32, abi: u32, number: u32) {
     // A number that no kernel has fails with ENOSYS under any profile: nothing to record.
-    if number as usize >= SYSCALLS || abi as usize >= ABIS || program as usize >= PROGRAMS {
+    let Some(index) = place(abi, number) else { return };
+    if program as usize >= PROGRAMS {
         return;
     }
-    let index = abi as usize * SYSCALLS + number as usize;
     if let Some(seen) = SEEN.get_ptr_mut(program) {
         // SAFETY: `index` is within the value, by the bounds above.
         let byte = unsafe { &mut *seen.cast::<u8>().add(index) };

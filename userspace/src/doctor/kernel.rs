@@ -1,9 +1,9 @@
 //! The kernel: its version and type information, and whether it takes the programs.
 
-use std::{fs, time::Instant};
+use std::fs;
 
 use super::Check;
-use crate::probe::{BTF_PATH, Hooks, Probe, kernel_fields, tracepoints};
+use crate::probe::{BTF_PATH, Hooks, HostCannot, Probe, kernel_fields, tracepoints};
 
 pub(super) fn checks() -> Vec<Check> {
     let mut checks = vec![version(), lockdown()];
@@ -20,7 +20,6 @@ pub(super) fn checks() -> Vec<Check> {
         // The same file as above, which has said why.
         Err(error) => checks.push(Check::problem("tracepoints", format!("{error:#}"), "see `kernel fields`")),
     }
-    checks.push(attach());
     checks
 }
 
@@ -53,29 +52,39 @@ fn tracepoint(name: &str, there: bool) -> Check {
     let title = format!("tracepoint {name}");
     if there {
         Check::ok(&title, "present")
-    } else if name == "cap_capable" {
-        Check::problem(&title, "missing", "use Linux 6.14 or newer: capabilities cannot be recorded before")
     } else {
         Check::problem(&title, "missing", "use a kernel with CONFIG_FTRACE_SYSCALLS=y and CONFIG_CGROUPS=y")
     }
 }
 
 /// The proof of all the rest.
-fn attach() -> Check {
-    let begin = Instant::now();
-    match Probe::attach(Hooks { failures: true, ..Hooks::default() }) {
-        Ok(probe) => {
-            let hooks = probe.hooks();
-            let hooks: Vec<&str> = hooks.iter().map(String::as_str).collect();
-            Check::ok(
+pub(super) fn attach() -> Result<Probe, HostCannot> {
+    Probe::attach(Hooks { failures: true, ..Hooks::default() })
+}
+
+/// Which hooks the kernel gives, by what they show.
+pub(super) fn programs(probe: &Result<Probe, HostCannot>) -> Vec<Check> {
+    let probe = match probe {
+        Ok(probe) => probe,
+        Err(error) => {
+            return vec![Check::problem(
                 "programs",
-                format!("loaded and attached in {} ms: {}", begin.elapsed().as_millis(), hooks.join(", ")),
-            )
+                error.to_string(),
+                "mend what is said above of privileges and kernel, or run outside of the container or sandbox",
+            )];
         }
-        Err(error) => Check::problem(
-            "programs",
-            error.to_string(),
-            "mend what is said above of privileges and kernel, or run outside of the container or sandbox",
-        ),
-    }
+    };
+    let hooks = probe.hooks_by_fact().iter();
+    hooks
+        .map(|(fact, names)| {
+            let (title, found) = (format!("hooks: {}", fact.name()), names.join(", "));
+            if probe.preempted().contains(fact) {
+                let advice = "recordings in which that happened say so; mount tracefs, or boot with \
+                              `preempt=voluntary`, for hooks that are not preempted";
+                Check::warning(&title, format!("{found}; preempted at times, and then skipped"), advice)
+            } else {
+                Check::ok(&title, found)
+            }
+        })
+        .collect()
 }

@@ -4,6 +4,8 @@ mod engine;
 mod host;
 mod kernel;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 
 /// How a check came out.
@@ -54,6 +56,10 @@ pub struct Diagnosis {
     pub version: u32,
     /// A command can be recorded and run under its profile.
     pub usable: bool,
+    /// The kernel's hooks that recording uses here, by what they show.
+    pub hooks: BTreeMap<&'static str, Vec<String>>,
+    /// What the kernel may miss by them now and then; such a recording says that it is incomplete.
+    pub lossy: BTreeSet<&'static str>,
     /// In a fixed order.
     pub checks: Vec<Check>,
 }
@@ -61,7 +67,7 @@ pub struct Diagnosis {
 impl Diagnosis {
     fn of(checks: Vec<Check>) -> Self {
         let usable = checks.iter().all(|check| check.status != Status::Problem);
-        Self { version: 1, usable, checks }
+        Self { version: 1, usable, hooks: BTreeMap::new(), lossy: BTreeSet::new(), checks }
     }
 
     /// Why the main job cannot be done: what the kernel says of the programs themselves counts for more than
@@ -77,9 +83,17 @@ impl Diagnosis {
 pub fn examine() -> Diagnosis {
     let mut checks = host::privileges();
     checks.extend(kernel::checks());
+    let probe = kernel::attach();
+    checks.extend(kernel::programs(&probe));
     checks.extend(host::checks());
     checks.extend(engine::checks());
-    Diagnosis::of(checks)
+    let mut diagnosis = Diagnosis::of(checks);
+    if let Ok(probe) = &probe {
+        let hooks = probe.hooks_by_fact().iter();
+        diagnosis.hooks = hooks.map(|(fact, names)| (fact.name(), names.clone())).collect();
+        diagnosis.lossy = probe.preempted().iter().map(|fact| fact.name()).collect();
+    }
+    diagnosis
 }
 
 #[cfg(test)]

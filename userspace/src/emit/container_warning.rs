@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::{capability::Capability, profile, shell::printable, workload::engine::EngineKind};
+use crate::{
+    capability::Capability, profile, shell::printable, trace::is_below, workload::engine::EngineKind,
+};
 
 /// One thing to know. Printed once and kept in the output.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +89,11 @@ impl fmt::Display for Warning {
             Self::DeviceWithoutNode(engine, path) => write!(
                 f,
                 "{engine} cannot take the device path {}: the device is allowed by number, and the container has to bring the node",
+                printable(path)
+            ),
+            Self::StaysReadOnly(_, path) if is_below(path, "/sys/fs/cgroup") => write!(
+                f,
+                "{} was written, which takes docker 28 or newer (writable-cgroups) or podman (unmask): it stays read-only here",
                 printable(path)
             ),
             Self::StaysReadOnly(engine, path) => write!(

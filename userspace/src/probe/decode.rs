@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
 use anyhow::{Result, anyhow};
@@ -146,7 +146,7 @@ impl Probe {
             trace.paths = Some(self.opened(&names)?);
             trace.mounts = Some(self.mounts(&names)?);
         }
-        self.read_losses(&mut trace)?;
+        self.read_losses(&mut trace);
         trace.picks_loop_devices = self.status.read()[status::LOOP_DEVICES_PICKED as usize] != 0;
         trace.programs = programs.values().map(|path| (path.clone(), Program::default())).collect();
         if self.status.read()[status::PROGRAMS_FULL as usize] != 0 {
@@ -312,60 +312,12 @@ impl Probe {
         trace.failures = Some(failures);
         Ok(())
     }
-
-    fn read_losses(&self, trace: &mut Trace) -> Result<()> {
-        let status = self.status.read();
-        for (index, map) in [
-            (status::CAPABILITIES_FULL, "capabilities"),
-            (status::DEVICES_FULL, "devices"),
-            (status::CAPABILITY_SETS_FULL, "capability_sets"),
-            (status::FAILURES_FULL, "failures"),
-            (status::OPENED_FULL, "paths"),
-            (status::MOUNTS_FULL, "mounts"),
-        ] {
-            if status[index as usize] != 0 {
-                trace.lost.insert(Loss::MapFull(map.to_owned()));
-            }
-        }
-        if status[status::UNTRACKED as usize] != 0 {
-            trace.lost.insert(Loss::UntrackedProcess);
-        }
-        if status[status::UNANSWERED as usize] != 0 {
-            trace.lost.insert(Loss::ProgramSkipped("cap_capable_kretprobe".to_owned()));
-        }
-        Ok(())
-    }
-
-    fn read_skipped(&self, trace: &mut Trace) {
-        let now = self.skipped();
-        for (name, count) in now {
-            if self.skipped_before.get(&name) != Some(&count) {
-                trace.lost.insert(Loss::ProgramSkipped(name));
-            }
-        }
-    }
-
-    /// How often the kernel skipped each program so far.
-    pub(super) fn skipped(&self) -> BTreeMap<String, u64> {
-        let loaded = self.ebpf.programs().filter_map(|(name, program)| Some((name, program.fd().ok()?)));
-        loaded.map(|(name, fd)| (name.to_owned(), recursion_misses(fd.as_fd().as_raw_fd()))).collect()
-    }
 }
 
 /// Text up to its closing zero.
 fn text(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
-}
-
-/// How often the kernel skipped a program because it, or for kprobes and trace events any program or access to a
-/// map, was already running on that processor (`bpf_prog_show_fdinfo`; Linux 5.12).
-fn recursion_misses(fd: i32) -> u64 {
-    let Ok(text) = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")) else { return 0 };
-    text.lines()
-        .find_map(|line| line.strip_prefix("recursion_misses:"))
-        .and_then(|count| count.trim().parse().ok())
-        .unwrap_or(0)
 }
 
 /// Whether the kernel asked with this option, where the hook tells.

@@ -81,6 +81,19 @@ pub(super) enum Kind {
     Kprobe,
 }
 
+impl Kind {
+    /// Whether tasks are preempted in such a program, so that the kernel skips it for others meanwhile. BPF
+    /// trampolines always run preemptible (`__bpf_prog_enter_recur`, kernel/bpf/trampoline.c), kprobes and trace
+    /// events never; a device program is not skipped, and those for cgroups hold a spin lock.
+    pub(super) fn is_preempted(self, fact: Fact, preemption: Preemption) -> bool {
+        match self {
+            Self::BtfTracepoint => preemption.tracepoints && fact != Fact::Containers,
+            Self::Trampoline => preemption.kernel,
+            Self::TraceEvent | Self::Cgroup | Self::Kprobe => false,
+        }
+    }
+}
+
 /// One way to attach one program.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Hook {
@@ -91,6 +104,13 @@ pub(super) enum Hook {
     Exit(&'static str),
     Kprobe(&'static str),
     KprobeReturn(&'static str),
+}
+
+/// A hook that the kernel does not have or does not give, and why.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) hook: String,
+    pub(super) error: anyhow::Error,
 }
 
 /// A program of the object, and where it goes.
@@ -168,8 +188,7 @@ impl HookSet {
     }
 
     /// The kinds of hooks to try for a fact: the one asked for, where it can show that; else the cheapest first
-    /// that a preempted task does not make the kernel skip. BPF trampolines always run preemptible
-    /// (`__bpf_prog_enter_recur`, kernel/bpf/trampoline.c), kprobes and trace events never.
+    /// of those in which nothing is preempted.
     fn order(self, fact: Fact, preemption: Preemption) -> Vec<Kind> {
         let there = |kind: &Kind| ways(fact).iter().any(|(other, _)| other == kind);
         if let Some(kind) = self.kind().filter(there) {
@@ -216,7 +235,7 @@ pub(super) fn attach(
     fact: Fact,
     set: HookSet,
     preemption: Preemption,
-) -> Result<(Kind, Vec<String>), Vec<(String, anyhow::Error)>> {
+) -> Result<(Kind, Vec<String>), Vec<Refused>> {
     let mut errors = Vec::new();
     for kind in set.order(fact, preemption) {
         let programs = ways(fact).iter().find(|(other, _)| *other == kind);
@@ -234,11 +253,7 @@ pub(super) fn attach(
 /// # Errors
 ///
 /// Which hook was refused, and why.
-pub(super) fn attach_all(
-    ebpf: &mut Ebpf,
-    btf: &Btf,
-    programs: &[Placed],
-) -> Result<Vec<String>, (String, anyhow::Error)> {
+pub(super) fn attach_all(ebpf: &mut Ebpf, btf: &Btf, programs: &[Placed]) -> Result<Vec<String>, Refused> {
     let mut names = Vec::new();
     for (index, &(name, hook)) in programs.iter().enumerate() {
         if let Err(error) = attach_one(ebpf, btf, name, hook) {
@@ -246,7 +261,7 @@ pub(super) fn attach_all(
             for (name, _) in &programs[..index] {
                 detach(ebpf, name);
             }
-            return Err((hook.name(), error));
+            return Err(Refused { hook: hook.name(), error });
         }
         names.push(hook.name());
     }

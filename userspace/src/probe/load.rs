@@ -16,7 +16,7 @@ use rustix::thread::CapabilitySet;
 
 use super::{
     direct,
-    hooks::{self, Fact, HookSet},
+    hooks::{self, Fact, HookSet, Refused},
     kernel_log::{self, Talk},
     offsets, preemption,
     status::Status,
@@ -73,6 +73,7 @@ pub struct Probe {
     /// What the kernel skipped before there was a workload.
     pub(super) skipped_before: BTreeMap<String, u64>,
     hooks: BTreeMap<Fact, Vec<String>>,
+    preempted: BTreeSet<Fact>,
     pub(super) own: OwnedFd,
 }
 
@@ -98,13 +99,20 @@ impl Probe {
             .override_global("LEAST_ADDRESS", &direct::least_address(), true)
             .override_global("AYA_LOG_LEVEL", &level, true)
             .load(OBJECT)
-            .map_err(|error| refused(&error.into(), "create the recorder's maps"))?;
+            .map_err(no_maps)?;
         fill_arguments(&mut ebpf)?;
         let own = storage::pidfd(std::process::id()).context("cannot open a pidfd (Linux 5.3 or newer)")?;
         let log = kernel_log::listen(&mut ebpf)?;
         let status = Status::map(&ebpf)?;
-        let (hooks_of, skipped_before) = (BTreeMap::new(), BTreeMap::new());
-        let mut probe = Self { ebpf, log, status, skipped_before, hooks: hooks_of, own };
+        let mut probe = Self {
+            ebpf,
+            log,
+            status,
+            skipped_before: BTreeMap::new(),
+            hooks: BTreeMap::new(),
+            preempted: BTreeSet::new(),
+            own,
+        };
         let preemption = preemption::ask(&types);
         for fact in Fact::ALL {
             if fact == Fact::Failures && !hooks.failures {
@@ -114,6 +122,9 @@ impl Probe {
                 .map_err(|errors| no_way(fact, errors))?;
             if fact == Fact::Capabilities {
                 names.extend(probe.attach_direct(&btf, kind)?);
+            }
+            if kind.is_preempted(fact, preemption) {
+                probe.preempted.insert(fact);
             }
             probe.hooks.insert(fact, names);
         }
@@ -131,6 +142,12 @@ impl Probe {
     #[must_use]
     pub fn hooks_by_fact(&self) -> &BTreeMap<Fact, Vec<String>> {
         &self.hooks
+    }
+
+    /// What the kernel may miss now and then by these hooks, and count, because it preempts their programs.
+    #[must_use]
+    pub fn preempted(&self) -> &BTreeSet<Fact> {
+        &self.preempted
     }
 
     /// Runs `spawn` on this thread, which must be the process's first; what it starts belongs to the
@@ -173,13 +190,36 @@ impl Probe {
     }
 }
 
+/// Why the maps were refused. Task storage came with Linux 5.11, for tracing programs with 5.13: its type is what
+/// older kernels do not know (`find_and_alloc_map`, kernel/bpf/syscall.c).
+fn no_maps(error: aya::EbpfError) -> anyhow::Error {
+    use aya::{EbpfError, maps::MapError};
+    match error {
+        EbpfError::MapError(MapError::CreateError { name, io_error })
+            if name == "TASKS" && io_error.raw_os_error() == Some(libc::EINVAL) =>
+        {
+            anyhow!(
+                "this kernel has no task storage, where the programs keep who belongs to the workload: use Linux \
+                 5.13 or newer"
+            )
+        }
+        error => refused(&error.into(), "create the recorder's maps"),
+    }
+}
+
 /// Why a kind of fact cannot be recorded.
-pub(super) fn no_way(fact: Fact, errors: Vec<(String, anyhow::Error)>) -> anyhow::Error {
+pub(super) fn no_way(fact: Fact, errors: Vec<Refused>) -> anyhow::Error {
     let reasons: Vec<String> = errors
         .into_iter()
-        .map(|(hook, error)| format!("{hook}: {:#}", refused(&error, &format!("attach to {hook}"))))
+        .map(|Refused { hook, error }| {
+            if is_not_permitted(&error) {
+                format!("{:#}", refused(&error, &format!("attach to {hook}")))
+            } else {
+                format!("{hook}: {}", last_lines(&format!("{error:#}")))
+            }
+        })
         .collect();
-    anyhow!("{} cannot be recorded on this kernel: {}", fact.name(), reasons.join("; "))
+    anyhow!("{} cannot be recorded here: {}", fact.name(), reasons.join("; "))
 }
 
 /// The end of a message: the verifier tells all that it looked at before it says what it does not like.
@@ -189,13 +229,16 @@ fn last_lines(message: &str) -> String {
     lines[lines.len().saturating_sub(LINES)..].join("; ")
 }
 
-/// Says why the kernel said no, as far as it can be known.
-fn refused(error: &anyhow::Error, what: &str) -> anyhow::Error {
-    let not_permitted = error
+fn is_not_permitted(error: &anyhow::Error) -> bool {
+    error
         .chain()
         .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|io| io.raw_os_error() == Some(libc::EPERM));
-    if !not_permitted {
+        .any(|io| io.raw_os_error() == Some(libc::EPERM))
+}
+
+/// Says why the kernel said no, as far as it can be known.
+fn refused(error: &anyhow::Error, what: &str) -> anyhow::Error {
+    if !is_not_permitted(error) {
         return anyhow!("the kernel refused to {what}: {}", last_lines(&format!("{error:#}")));
     }
     let missing = missing_capabilities();

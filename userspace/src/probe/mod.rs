@@ -10,6 +10,7 @@ mod features;
 mod hooks;
 mod kernel_log;
 mod load;
+mod losses;
 mod mounts;
 mod offsets;
 mod opened;

@@ -28,7 +28,7 @@ pub(super) fn ask(btf: &Btf) -> Preemption {
     Preemption { kernel, tracepoints: kernel && tracepoints_are_preemptible(btf).unwrap_or(false) }
 }
 
-/// Whether tasks are preempted in the kernel, by its build's name (`UTS_VERSION`, scripts/mkcompile_h) and by
+/// Whether tasks are preempted in the kernel, by its build's name (`UTS_VERSION`, `scripts/mkcompile_h`) and by
 /// the mode that it was booted with. Assumed where it cannot be told.
 fn kernel_is_preemptible() -> bool {
     let system = rustix::system::uname();

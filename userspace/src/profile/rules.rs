@@ -243,6 +243,8 @@ fn alternatives(check: &CapabilityCheck) -> &'static [Capability] {
         {
             &[Capability::NET_RAW, Capability::NET_ADMIN]
         }
+        // check_syslog_permissions (kernel/printk/printk.c) of older kernels takes SYS_ADMIN for SYSLOG as well. The
+        // narrow one does on every kernel, the other would not.
         // ioprio_check_cap asks for SYS_ADMIN first.
         Capability::SYS_ADMIN if call(check, &["ioprio_set"]) => {
             &[Capability::SYS_NICE, Capability::SYS_ADMIN]
@@ -343,6 +345,12 @@ mod tests {
         assert!(matches!(judge(&chmod), Opportunistic(_)));
         chmod.argument = Some(Argument::Mode(0o2755));
         assert_eq!(judge(&chmod), Needed(&[Capability::FSETID]));
+    }
+
+    #[test]
+    fn the_kernel_log_takes_syslog_alone_whatever_else_older_kernels_accept() {
+        let log = check(Capability::SYSLOG, "syslog", &["check_syslog_permissions", "do_syslog"]);
+        assert_eq!(judge(&log), Needed(&[Capability::SYSLOG]));
     }
 
     #[test]

@@ -99,9 +99,11 @@ impl Session {
     pub fn target(&self, run: &RunLine, profile: &Profile, seccomp: &str) -> Result<EngineTarget> {
         let mut target =
             EngineTarget::new(run.engine, &self.info.server_version, self.info.security_modules(), seccomp);
-        // It is not here when nothing was run yet.
-        target.image_user =
-            self.client.image(&run.image).ok().and_then(|image| image.user().map(str::to_owned));
+        if run.user().is_none() && !profile.capabilities.is_empty() {
+            // It is not here when nothing was run yet.
+            let image = self.client.image(&run.image).ok();
+            target.image_user = image.and_then(|image| image.user().map(str::to_owned));
+        }
         target.nodes = device_nodes(run);
         if !run.mounts_dev() {
             target.families = families(&profile.devices);

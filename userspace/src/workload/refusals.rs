@@ -87,11 +87,14 @@ fn as_somebody_else(program: &str, words: &[String]) -> bool {
             })
         })
     };
+    let with_option = named(&["-u", "--user", "--reuid"]);
     let user = match program {
-        "su" | "machinectl" => words.iter().map(String::as_str).find(|word| {
-            !word.starts_with('-') && !matches!(*word, "shell" | "sh" | "bash" | "-c" | ".host")
-        }),
-        _ => named(&["-u", "--user", "--reuid"]),
+        "su" | "runuser" | "machinectl" if with_option.is_none() => {
+            words.iter().map(String::as_str).find(|word| {
+                !word.starts_with('-') && !matches!(*word, "shell" | "sh" | "bash" | "-c" | ".host")
+            })
+        }
+        _ => with_option,
     };
     user.is_some_and(|user| !matches!(user.trim_end_matches("@.host"), "root" | "0" | "#0"))
 }
@@ -136,6 +139,7 @@ mod tests {
             "sudo -u alice podman run alpine",
             "sudo --user=alice -i podman run alpine",
             "runuser -u alice -- podman run alpine",
+            "runuser - alice -c podman run alpine",
             "su - alice -c podman run alpine",
             "setpriv --reuid=1000 podman run alpine",
             "machinectl shell alice@ podman run alpine",

@@ -16,7 +16,7 @@ use crate::command::{output, quietly, script};
 const KERNELS: [(&str, &str, &str); 4] = [
     ("5.10", "bullseye", "linux-image-cloud-amd64"),
     ("6.1", "bookworm", "linux-image-cloud-amd64"),
-    ("6.12", "bookworm", "linux-image-6.12-cloud-amd64"),
+    ("6.12", "trixie", "linux-image-cloud-amd64"),
     ("newest", "trixie-backports", "linux-image-cloud-amd64"),
 ];
 /// What the root disk, the other disks and the ports take, and engines right after.
