@@ -10,7 +10,7 @@ image=unpriv-zoo:latest
 # What the workloads call; the same on the host and in the image.
 read -ra programs <<<"$("$here/image.sh" --programs)"
 # What building and running needs on the host alone; apparmor has the parser that every emitted profile is given to.
-tools=(apparmor debootstrap docker.io tar)
+tools=(apparmor crun debootstrap docker.io runc tar)
 export DEBIAN_FRONTEND=noninteractive
 
 say() { echo "setup: $*" >&2; }
@@ -24,8 +24,11 @@ command -v apt-get >/dev/null || die "knows only Debian and Ubuntu (no apt-get h
 install_packages() {
     local missing=() package
     for package in "${programs[@]}" "${tools[@]}"; do
-        # A docker that did not come from docker.io will do as well.
-        [ "$package" = docker.io ] && command -v dockerd >/dev/null && continue
+        # Those that did not come from Debian will do as well; docker's own packages and these exclude each other.
+        case $package in
+        docker.io) ! command -v dockerd >/dev/null || continue ;;
+        runc | crun) ! command -v "$package" >/dev/null || continue ;;
+        esac
         dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
     done
     [ ${#missing[@]} -gt 0 ] || return 0

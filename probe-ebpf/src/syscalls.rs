@@ -151,7 +151,8 @@ fn mark(program: u32, abi: u32, number: u32) {
     }
 }
 
-/// The runtime's calls count from the one that loads a seccomp filter, which itself ran before it.
+/// The runtime's calls count from the one that loads a seccomp filter, which itself ran before it. Without a program
+/// it is only a question of what the kernel knows (libseccomp's `sys_chk_seccomp_flag`).
 #[inline(always)]
 fn runtime_call(state: &mut Task, regs: u64, abi: u32, number: u32) {
     const SECCOMP: u32 = 317;
@@ -163,8 +164,9 @@ fn runtime_call(state: &mut Task, regs: u64, abi: u32, number: u32) {
     }
     if state.flags & TASK_FILTERED != 0 {
         mark(PROGRAM_RUNTIME, abi, number);
-    } else if (number == SECCOMP && argument(regs, abi, 0) == SECCOMP_SET_MODE_FILTER)
-        || (number == PRCTL && argument(regs, abi, 0) == PR_SET_SECCOMP)
+    } else if argument(regs, abi, 2) != 0
+        && ((number == SECCOMP && argument(regs, abi, 0) == SECCOMP_SET_MODE_FILTER)
+            || (number == PRCTL && argument(regs, abi, 0) == PR_SET_SECCOMP))
     {
         state.flags |= TASK_FILTERED;
     }

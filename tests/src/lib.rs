@@ -4,6 +4,7 @@
 //! needs; the end-to-end tests hold unpriv's answers against that.
 
 pub mod ablate;
+pub mod bundle;
 pub mod cli;
 pub mod grants;
 pub mod judge;

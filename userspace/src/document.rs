@@ -159,7 +159,8 @@ pub fn to_json<T: Serialize>(value: &T) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Writes a file whole or not at all; `-` is standard output, where a reader that left is no failure.
+/// Writes a file whole or not at all, and not again when it holds just that; `-` is standard output, where a reader
+/// that left is no failure.
 ///
 /// # Errors
 ///
@@ -216,6 +217,7 @@ fn write_with_mode(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
 fn write_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     match target(path)? {
         Target::InPlace(file) => File::options().write(true).open(file)?.write_all(bytes),
+        Target::Replace(file) if mode & 0o111 == 0 && fs::read(&file).is_ok_and(|old| old == bytes) => Ok(()),
         Target::Replace(file) => {
             let mut temporary = temporary_beside(&file, mode)?;
             temporary.write_all(bytes)?;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use unpriv::{
-    emit::seccomp::{Problem, RuntimeNeeds, check, for_runtime, to_json, workload_seccomp},
+    emit::seccomp::{Problem, Runtime, RuntimeNeeds, check, emitted, for_runtime, to_json, workload_seccomp},
     profile::{Action, Seccomp, Warning},
     syscalls::Abi,
 };
@@ -97,8 +97,8 @@ fn a_call_without_a_name_is_left_out_with_a_warning() {
 
 #[test]
 fn what_the_runtime_needs_is_allowed_even_where_it_was_denied() {
-    let mut needs = RuntimeNeeds::choose("crun", Some("1.8.1"), true).0;
-    needs.occasional.insert("keyctl".to_owned());
+    let mut needs = RuntimeNeeds::any();
+    needs.tolerated.insert("keyctl".to_owned());
     let seccomp = for_runtime(&static_shell(), &needs);
     assert_eq!(check(&seccomp), Ok(()));
     assert!(needs.calls().all(|call| allowed(&seccomp).contains(call)));
@@ -116,7 +116,20 @@ fn the_check_refuses_what_could_not_work() {
         broken(&|s| s.architectures.push("SCMP_ARCH_ARM".to_owned())),
         Problem::UnknownArchitecture("SCMP_ARCH_ARM".to_owned())
     );
+    assert_eq!(
+        broken(&|s| s.architectures = vec!["SCMP_ARCH_X86".to_owned()]),
+        Problem::NoNativeArchitecture
+    );
     assert_eq!(broken(&|s| s.default_action = Action::Allow), Problem::Default);
+    assert_eq!(broken(&|s| s.default_errno_ret = Some(0)), Problem::Default);
+    for errno in [None, Some(0), Some(4096)] {
+        assert!(matches!(broken(&|s| s.syscalls[1].errno_ret = errno), Problem::Errno(_)));
+    }
+    assert!(matches!(broken(&|s| s.syscalls[0].errno_ret = Some(1)), Problem::Errno(_)));
+    assert_eq!(broken(&|s| s.syscalls[1].names.clear()), Problem::NoNames);
+    // A 32-bit program returns from a signal by a call of its own.
+    let thirty_two_bit = |s: &mut Seccomp| s.architectures.push("SCMP_ARCH_X86".to_owned());
+    assert_eq!(broken(&thirty_two_bit), Problem::Missing("sigreturn"));
     assert_eq!(broken(&|s| s.default_errno_ret = None), Problem::Default);
     assert_eq!(broken(&|s| s.syscalls[1].names.push("read".to_owned())), Problem::Twice("read".to_owned()));
     assert_eq!(
@@ -126,4 +139,21 @@ fn the_check_refuses_what_could_not_work() {
     for name in ["execve", "exit", "exit_group", "rt_sigreturn", "restart_syscall"] {
         assert_eq!(broken(&|s| s.syscalls[0].names.retain(|n| n != name)), Problem::Missing(name));
     }
+}
+
+#[test]
+fn a_runtime_that_was_not_measured_gets_a_warning_and_what_was_seen_of_it() {
+    let mut trace = unpriv::trace::Trace::empty();
+    trace.runtime_syscalls.insert("keyctl".to_owned());
+    let profile = unpriv::profile::derive(&trace);
+    let of = |runtime| {
+        let (seccomp, warning) = emitted(&profile, runtime).unwrap();
+        assert!(allowed(&seccomp).contains("keyctl"));
+        warning.map(|warning| warning.to_string())
+    };
+    let runtime = Runtime { name: "runc", version: Some("1.1.5+ds1"), no_new_privileges: false };
+    assert_eq!(of(None), None);
+    assert_eq!(of(Some(runtime)), None);
+    assert!(of(Some(Runtime { version: Some("99.1"), ..runtime })).unwrap().contains("runc 99.1"));
+    assert!(!of(Some(Runtime { name: "r\u{1b}x", ..runtime })).unwrap().contains('\u{1b}'));
 }

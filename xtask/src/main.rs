@@ -5,6 +5,7 @@ mod build_ebpf;
 mod codegen;
 mod command;
 mod lab;
+mod runtimes;
 mod vm;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -33,6 +34,8 @@ enum Task {
     /// Write the system call tables from the kernel's numbers
     Codegen(codegen::Arguments),
     Lab(lab::Arguments),
+    /// Measure what OCI runtimes need under a seccomp filter
+    Runtimes(runtimes::Arguments),
     Vm(vm::Arguments),
 }
 
@@ -54,6 +57,7 @@ fn run() -> Result<ExitCode> {
         Task::BuildEbpf(arguments) => build_ebpf::run(&arguments)?,
         Task::Codegen(arguments) => codegen::run(&arguments)?,
         Task::Lab(arguments) => return lab::run(&arguments),
+        Task::Runtimes(arguments) => runtimes::run(&arguments)?,
         Task::Vm(arguments) => return vm::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)

@@ -11,7 +11,7 @@ use crate::{
     emit::{
         apparmor::AppArmorProfile,
         container::{EngineTarget, rewrite},
-        seccomp::{self, RuntimeNeeds},
+        seccomp::{self, Runtime},
     },
     shell::shell_quote,
     workload::{engine::EngineKind, run_line::RunLine},
@@ -30,10 +30,10 @@ pub(super) struct Arguments {
     output: PathBuf,
     /// The OCI runtime that will read it, such as `runc` or `crun`; without one, every measured one's needs
     /// are met
-    #[arg(long, default_value = "any")]
-    runtime: String,
-    /// That runtime's version
     #[arg(long)]
+    runtime: Option<String>,
+    /// That runtime's version
+    #[arg(long, requires = "runtime")]
     runtime_version: Option<String>,
     /// For `docker` and `podman`: the path of the seccomp profile that the options name
     #[arg(long, value_name = "FILE", default_value = "seccomp.json")]
@@ -72,15 +72,16 @@ pub(super) fn emit(arguments: &Arguments) -> Result<ExitCode> {
             text.into_bytes()
         }
         Target::Seccomp => {
-            let version = arguments.runtime_version.as_deref();
-            let (mut needs, warning) = RuntimeNeeds::choose(&arguments.runtime, version, false);
-            if let Some(warning) = warning.filter(|_| arguments.runtime != "any") {
+            let runtime = arguments.runtime.as_deref().map(|name| Runtime {
+                name,
+                version: arguments.runtime_version.as_deref(),
+                no_new_privileges: false,
+            });
+            let (seccomp, warning) = seccomp::emitted(&profile, runtime)?;
+            if let Some(warning) = warning {
                 say!("{warning}");
             }
-            needs.tolerated.extend(profile.runtime_syscalls.iter().cloned());
-            let widened = seccomp::for_runtime(&profile.seccomp, &needs);
-            seccomp::check(&widened)?;
-            seccomp::to_json(&widened)
+            seccomp::to_json(&seccomp)
         }
         Target::Apparmor => {
             let label =

@@ -3,7 +3,7 @@
 use super::Check;
 use crate::{
     capability::Capability,
-    emit::seccomp::RuntimeNeeds,
+    emit::seccomp::{Runtime, RuntimeNeeds},
     shell::printable,
     workload::{
         answers::Info,
@@ -93,7 +93,11 @@ fn daemon(info: &Info) -> Check {
 fn runtime(info: &Info) -> Check {
     let runtime = info.default_runtime.as_str();
     let version = info.runtime_version(runtime);
-    let (needs, guessed) = RuntimeNeeds::choose(runtime, version.as_deref(), false);
+    let (needs, guessed) = RuntimeNeeds::choose(Runtime {
+        name: runtime,
+        version: version.as_deref(),
+        no_new_privileges: false,
+    });
     let found = printable(&format!("{runtime} {}", version.as_deref().unwrap_or("of unknown version")));
     if guessed.is_none() {
         return Check::ok("OCI runtime", format!("{found}, measured"));

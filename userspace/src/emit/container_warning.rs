@@ -46,6 +46,8 @@ pub enum Warning {
     DeviceWithoutNode(EngineKind, String),
     /// A path that is needed writable stays read-only: the engine has no narrow option for it.
     StaysReadOnly(EngineKind, String),
+    /// The version of the OCI runtime was not measured, so the seccomp profile is a guess; in these words.
+    Runtime(String),
 }
 
 impl fmt::Display for Warning {
@@ -101,6 +103,7 @@ impl fmt::Display for Warning {
                 "{} was written, and {engine} has no narrow option that makes it writable: bind mount what is needed",
                 printable(path)
             ),
+            Self::Runtime(words) => f.write_str(words),
         }
     }
 }

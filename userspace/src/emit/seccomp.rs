@@ -1,12 +1,16 @@
 //! Seccomp profiles as the OCI runtime specification writes them: made, widened for a runtime, checked, printed.
 
 mod runtime;
+mod version;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use self::runtime::RuntimeNeeds;
+pub use self::{
+    runtime::{Runtime, RuntimeNeeds},
+    version::release,
+};
 use crate::{
-    profile::{Action, Seccomp, SyscallRule, Warning},
+    profile::{Action, Profile, Seccomp, SyscallRule, Warning},
     syscalls::{self, Abi},
 };
 
@@ -143,6 +147,24 @@ pub fn workload_seccomp(calls: &BTreeMap<Abi, BTreeSet<String>>) -> (Seccomp, BT
     (seccomp, warnings)
 }
 
+/// What an OCI runtime gets of a profile: the filter of the workload, with what the runtime itself needs. Without a
+/// runtime, with what any measured one needs. The warning says that it is a guess.
+///
+/// # Errors
+///
+/// [`Problem`], when it could not work.
+pub fn emitted(
+    profile: &Profile,
+    runtime: Option<Runtime<'_>>,
+) -> Result<(Seccomp, Option<Warning>), Problem> {
+    let (mut needs, warning) = runtime.map_or_else(|| (RuntimeNeeds::any(), None), RuntimeNeeds::choose);
+    // Seen when this very workload was recorded under a filter: another version of the runtime may insist on them.
+    needs.required.extend(profile.runtime_syscalls.difference(&needs.tolerated).cloned().collect::<Vec<_>>());
+    let seccomp = for_runtime(&profile.seccomp, &needs);
+    check(&seccomp)?;
+    Ok((seccomp, warning))
+}
+
 /// The profile plus what the OCI runtime calls under it before the entrypoint runs.
 #[must_use]
 pub fn for_runtime(seccomp: &Seccomp, runtime: &RuntimeNeeds) -> Seccomp {
@@ -170,9 +192,19 @@ pub enum Problem {
     /// An architecture that this build does not know.
     #[error("the seccomp profile lists `{0}`; this build knows SCMP_ARCH_X86_64, _X86 and _X32")]
     UnknownArchitecture(String),
+    /// Not the one that the runtime itself, or the launcher, is a program of: the filter would kill it.
+    #[error("the seccomp profile does not list `SCMP_ARCH_X86_64`, whose calls the OCI runtime makes")]
+    NoNativeArchitecture,
     /// The default lets everything through, or it has no errno and each runtime picks its own.
     #[error("the seccomp profile's default action is not SCMP_ACT_ERRNO with an errno")]
     Default,
+    /// Runtimes differ in which errno they take for none, and refuse one for a call that is let through. 0 would
+    /// tell that a call succeeded which was not made, and `MAX_ERRNO` is 4095 (include/linux/err.h).
+    #[error("the seccomp profile has a rule for {0} whose errno does not fit its action")]
+    Errno(String),
+    /// The specification wants one name at least.
+    #[error("the seccomp profile has a rule without names")]
+    NoNames,
     /// No process could start, go on after a signal, or end.
     #[error("the seccomp profile does not allow `{0}`, which every process needs")]
     Missing(&'static str),
@@ -184,17 +216,33 @@ pub enum Problem {
     UnknownCall(String),
 }
 
-/// Checks what must hold for every profile before it is used or handed out.
+/// Checks what must hold for every profile before it is used or handed out. What else goes wrong with profiles cannot be
+/// said in one of ours: conditions (two on one argument become alternatives), flags (which runc 1.1 refuses), actions
+/// that kill (a Go runtime calls what it likes at any time) or notify.
 ///
 /// # Errors
 /// The first [`Problem`] found.
 pub fn check(seccomp: &Seccomp) -> Result<(), Problem> {
     let abis = abis(seccomp)?;
-    if seccomp.default_action != Action::Errno || seccomp.default_errno_ret.is_none() {
+    if !abis.contains(&Abi::X86_64) {
+        return Err(Problem::NoNativeArchitecture);
+    }
+    let is_errno = |errno: Option<u32>| errno.is_some_and(|errno| (1..=4095).contains(&errno));
+    if seccomp.default_action != Action::Errno || !is_errno(seccomp.default_errno_ret) {
         return Err(Problem::Default);
     }
     let mut seen = BTreeMap::new();
     for rule in &seccomp.syscalls {
+        let fits = match rule.action {
+            Action::Allow => rule.errno_ret.is_none(),
+            Action::Errno => is_errno(rule.errno_ret),
+        };
+        if !fits {
+            return Err(Problem::Errno(rule.names.join(" ")));
+        }
+        if rule.names.is_empty() {
+            return Err(Problem::NoNames);
+        }
         for name in &rule.names {
             if seen.insert(name.as_str(), rule.action).is_some() {
                 return Err(Problem::Twice(name.clone()));
@@ -204,7 +252,8 @@ pub fn check(seccomp: &Seccomp) -> Result<(), Problem> {
             }
         }
     }
-    match START_AND_END.into_iter().find(|name| seen.get(name) != Some(&Action::Allow)) {
+    let mut needed = START_AND_END.into_iter().chain(abis.contains(&Abi::X86).then_some("sigreturn"));
+    match needed.find(|name| seen.get(name) != Some(&Action::Allow)) {
         Some(name) => Err(Problem::Missing(name)),
         None => Ok(()),
     }

@@ -18,7 +18,8 @@ use crate::{
     capability::Capability,
     emit::{
         container::{Rewritten, rewrite},
-        seccomp::{self, RuntimeNeeds},
+        container_warning,
+        seccomp::{self, Runtime},
     },
     probe::{HookSet, Hooks},
     profile::{Profile, Warning, derive},
@@ -287,7 +288,7 @@ impl Verifier<'_> {
     /// When the engine does not answer, or the file cannot be written.
     pub fn rewritten(&self, profile: &Profile, trial: bool) -> Result<Option<Rewritten>> {
         let Workload::Container(run, session) = self.workload else { return Ok(None) };
-        let (seccomp, _) = container_seccomp(session, run, profile)?;
+        let (seccomp, guess) = container_seccomp(session, run, profile)?;
         crate::document::write(self.seccomp, &seccomp::to_json(&seccomp))?;
         let mut target = session.target(run, profile, &self.seccomp.to_string_lossy())?;
         target.confinement = self.confiner.choice();
@@ -297,6 +298,9 @@ impl Verifier<'_> {
             self.confiner.choose(target.confinement.clone());
             rewritten = rewrite(run, profile, &target);
         }
+        rewritten
+            .warnings
+            .extend(guess.map(|warning| container_warning::Warning::Runtime(warning.to_string())));
         Ok(Some(rewritten))
     }
 
@@ -363,9 +367,6 @@ pub fn container_seccomp(
     let no_new_privileges = run.values("security-opt").any(|value| {
         value == "no-new-privileges" || value == "no-new-privileges:true" || value == "no-new-privileges=true"
     });
-    let (mut needs, warning) = RuntimeNeeds::choose(&runtime, version.as_deref(), no_new_privileges);
-    needs.tolerated.extend(profile.runtime_syscalls.iter().cloned());
-    let widened = seccomp::for_runtime(&profile.seccomp, &needs);
-    seccomp::check(&widened)?;
-    Ok((widened, warning))
+    let runtime = Runtime { name: &runtime, version: version.as_deref(), no_new_privileges };
+    Ok(seccomp::emitted(profile, Some(runtime))?)
 }
