@@ -9,8 +9,8 @@ cache=/var/cache/unpriv-zoo
 image=unpriv-zoo:latest
 # What the workloads call; the same on the host and in the image.
 read -ra programs <<<"$("$here/image.sh" --programs)"
-# What building and running needs on the host alone.
-tools=(crun debootstrap docker.io runc tar)
+# What building and running needs on the host alone; apparmor has the parser that every emitted profile is given to.
+tools=(apparmor crun debootstrap docker.io runc tar)
 export DEBIAN_FRONTEND=noninteractive
 
 say() { echo "setup: $*" >&2; }

@@ -287,6 +287,66 @@ pub struct Walk {
     pub depth: u64,
 }
 
+/// Bytes of a path given to a mounting call that are kept, with the closing zero.
+pub const MOUNT_PATH: usize = 200;
+/// Bytes of a file system type that are kept, with the closing zero.
+pub const MOUNT_TYPE: usize = 40;
+/// [`MountKey::descriptors`]: the source is below an open directory, not the current one.
+pub const SOURCE_DESCRIPTOR: u32 = 1;
+/// [`MountKey::descriptors`]: the target is.
+pub const TARGET_DESCRIPTOR: u32 = 2;
+
+/// One call that mounts or moves mounts about, with its strings as the process gave them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MountKey {
+    /// Index of the program.
+    pub program: u32,
+    /// Number of the call.
+    pub syscall: u32,
+    /// Index into the ABIs.
+    pub abi: u32,
+    /// The errno, positive; 0 on success.
+    pub errno: u32,
+    /// Bits, see [`SOURCE_DESCRIPTOR`].
+    pub descriptors: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The call's flags, or what it has instead (the command of fsconfig).
+    pub flags: u64,
+    /// Tells the current directories of two calls apart.
+    pub directory: u64,
+    /// The file system's type; of fsconfig the key.
+    pub kind: [u8; MOUNT_TYPE],
+    /// What is mounted; of `pivot_root` the place for the old root.
+    pub source: [u8; MOUNT_PATH],
+    /// Where.
+    pub target: [u8; MOUNT_PATH],
+}
+
+/// What is known of a [`MountKey`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct MountValue {
+    /// How often.
+    pub count: u64,
+    /// The process's root directory, from the root of its mount namespace; as [`OpenedKey::path`], and
+    /// `/` where it could not be found out.
+    pub root: [u8; OPENED_PATH],
+    /// Its current directory, likewise.
+    pub directory: [u8; OPENED_PATH],
+}
+
+/// Scratch space of the kernel side: a mounting call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct MountSeen {
+    /// The call.
+    pub key: MountKey,
+    /// Where it was made.
+    pub value: MountValue,
+}
+
 /// Sent when a program that the workload had not run before starts. Whole, so that userspace need not look into
 /// a map meanwhile: while a task does that, the kernel skips kprobes and trace events of whoever preempts it
 /// (`bpf_disable_instrumentation`, include/linux/bpf.h).
@@ -377,8 +437,10 @@ pub mod status {
     pub const GENERATION: u32 = 12;
     /// Capability checks whose return was not seen.
     pub const UNANSWERED: u32 = 13;
+    /// Mounting calls that found their map full.
+    pub const MOUNTS_FULL: u32 = 14;
     /// How many there are.
-    pub const LENGTH: u32 = 14;
+    pub const LENGTH: u32 = 15;
 }
 
 /// Where the running kernel keeps what the programs read, in bytes from the start of each
@@ -486,10 +548,26 @@ pub struct Offsets {
     pub entry_name: u32,
     /// `linux_binprm.filename`.
     pub binprm_filename: u32,
-    /// `pt_regs` of the six native argument registers: di, si, dx.
-    pub regs_native: [u32; 3],
-    /// `pt_regs` of the 32-bit ABI's: bx, cx, dx.
-    pub regs_compat: [u32; 3],
+    /// `task_struct.fs`.
+    pub task_fs: u32,
+    /// `fs_struct.root`.
+    pub fs_root: u32,
+    /// `fs_struct.pwd`.
+    pub fs_directory: u32,
+    /// `path.mnt`.
+    pub path_mount: u32,
+    /// `path.dentry`.
+    pub path_entry: u32,
+    /// `mount.mnt`.
+    pub mount_mount: u32,
+    /// `mount.mnt_parent`.
+    pub mount_parent: u32,
+    /// `mount.mnt_mountpoint`.
+    pub mount_point: u32,
+    /// `pt_regs` of the native argument registers: di, si, dx, r10, r8.
+    pub regs_native: [u32; 5],
+    /// `pt_regs` of the 32-bit ABI's: bx, cx, dx, si, di.
+    pub regs_compat: [u32; 5],
     /// `pt_regs` that the SYSCALL instruction sets in pairs: ip and cx, flags and r11.
     pub regs_pairs: [[u32; 2]; 2],
     /// `pt_regs.orig_ax`.
@@ -514,5 +592,7 @@ const _: () = {
     assert!(size_of::<Container>() == CONTAINER_ID + 4);
     assert!(size_of::<Attach>() == 40);
     assert!(size_of::<FoundTask>() == 24);
-    assert!(size_of::<Offsets>() == 67 * 4);
+    assert!(size_of::<MountKey>() == 480);
+    assert!(size_of::<MountSeen>() == 480 + 8 + 2 * OPENED_PATH);
+    assert!(size_of::<Offsets>() == 79 * 4);
 };

@@ -15,6 +15,7 @@ mod held;
 mod identity;
 mod maps;
 mod masked;
+mod mounts;
 mod paths;
 mod syscalls;
 mod tasks;

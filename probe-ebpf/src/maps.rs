@@ -9,7 +9,8 @@ use aya_ebpf::{
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 use probe_ebpf::{
     ABIS, Attach, CapabilityKey, CapabilitySetKey, Container, Counts, DeviceKey, EXECUTABLES, ExecEvent,
-    FailureKey, Offsets, OpenedKey, PROGRAMS, ProgramPath, SYSCALLS, Seen, Walk, status,
+    FailureKey, MountKey, MountSeen, MountValue, Offsets, OpenedKey, PROGRAMS, ProgramPath, SYSCALLS, Seen,
+    Walk, status,
 };
 
 #[btf_map]
@@ -36,6 +37,10 @@ pub(crate) static OPENED: HashMap<OpenedKey, u64, 4096> = HashMap::new();
 pub(crate) static OPENED_SCRATCH: PerCpuArray<Walk, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static CGROUP_SCRATCH: PerCpuArray<OpenedKey, 1> = PerCpuArray::new();
+#[btf_map]
+pub(crate) static MOUNTS: HashMap<MountKey, MountValue, 2048> = HashMap::new();
+#[btf_map]
+pub(crate) static MOUNT_SCRATCH: PerCpuArray<MountSeen, 1> = PerCpuArray::new();
 #[btf_map]
 pub(crate) static CONTAINER: Array<Container, 1> = Array::new();
 #[btf_map]
@@ -103,8 +108,16 @@ static OFFSETS: Offsets = Offsets {
     entry_parent: 0,
     entry_name: 0,
     binprm_filename: 0,
-    regs_native: [0; 3],
-    regs_compat: [0; 3],
+    task_fs: 0,
+    fs_root: 0,
+    fs_directory: 0,
+    path_mount: 0,
+    path_entry: 0,
+    mount_mount: 0,
+    mount_parent: 0,
+    mount_point: 0,
+    regs_native: [0; 5],
+    regs_compat: [0; 5],
     regs_pairs: [[0; 2]; 2],
     regs_syscall: 0,
     event_exec_filename: 0,

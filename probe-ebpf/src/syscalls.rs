@@ -2,6 +2,7 @@
 
 use crate::{
     maps::{CAPABILITY_SETS, COUNTS, FAILURES, SEEN, STATUS, count, offset, sighted},
+    mounts::{may_mount, mounted},
     paths::{is_open, opened},
     tasks::{TASKS, current},
 };
@@ -21,7 +22,7 @@ const TS_COMPAT: u32 = 2;
 const X32_BIT: u64 = 0x4000_0000;
 
 const NATIVE: u32 = 0;
-const COMPAT: u32 = 1;
+pub(crate) const COMPAT: u32 = 1;
 const X32: u32 = 2;
 
 /// ABI and number of the call that `id` names.
@@ -171,7 +172,7 @@ fn runtime_call(state: &mut Task, regs: u64, abi: u32, number: u32) {
     }
 }
 
-/// An argument of the call whose registers these are, 0 to 2.
+/// An argument of the call whose registers these are, 0 to 4.
 #[inline(always)]
 pub(crate) fn argument(regs: u64, abi: u32, index: usize) -> u64 {
     if abi == COMPAT {
@@ -266,11 +267,16 @@ pub(crate) fn left(regs: *const u8, result: i64) {
     const ENODEV: i64 = -19;
     const EROFS: i64 = -30;
     const ENOSYS: i64 = -38;
+    // SAFETY: the task's registers; a plain load through a BTF pointer cannot fault.
+    let id = unsafe { regs.byte_add(offset!(regs_syscall)).cast::<u64>().read_volatile() };
+    // Most calls are none of these under any ABI; only of the rest the task is asked for its own.
+    let number = (id & !X32_BIT) as u32;
+    if may_mount(number) {
+        let task = current();
+        let (abi, number) = identify(task, id);
+        mounted(task, regs as u64, abi << 16 | number, result);
+    }
     if result >= 0 {
-        // SAFETY: the task's registers; a plain load through a BTF pointer cannot fault.
-        let id = unsafe { regs.byte_add(offset!(regs_syscall)).cast::<u64>().read_volatile() };
-        // Most calls are none of these under any ABI; only of the rest the task is asked for its own.
-        let number = (id & !X32_BIT) as u32;
         if !is_open(false, number) && !is_open(true, number) {
             return;
         }
@@ -289,8 +295,7 @@ pub(crate) fn left(regs: *const u8, result: i64) {
     }
     let task = current();
     let Some(state) = TASKS.get(task) else { return };
-    // A call that seccomp denied never passed sys_enter: read its number from the registers.
-    let id: u64 = crate::maps::read(regs as u64, offset!(regs_syscall));
+    // A call that seccomp denied never passed sys_enter: its number is in the registers all the same.
     let (abi, syscall) = identify(task, id);
     let program = if state.stage == STAGE_WORKLOAD { state.program } else { PROGRAM_RUNTIME };
     let key = FailureKey { program, syscall, abi, errno: -result as u32 };

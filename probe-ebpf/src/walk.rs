@@ -89,12 +89,16 @@ pub(crate) fn magic(walk: &Walk) -> u32 {
 /// Passes a number through the map, for the same reason.
 #[inline(always)]
 pub(crate) fn forget_depth(walk: &mut Walk, depth: u32) -> u32 {
-    let place = &raw mut walk.depth;
     // SAFETY: from a reference.
-    unsafe {
-        place.write_volatile(u64::from(depth));
-        place.read_volatile() as u32
-    }
+    unsafe { (&raw mut walk.depth).write_volatile(u64::from(depth)) };
+    self::depth(walk)
+}
+
+/// The number that was passed last.
+#[inline(always)]
+pub(crate) fn depth(walk: &Walk) -> u32 {
+    // SAFETY: from a reference.
+    unsafe { (&raw const walk.depth).read_volatile() as u32 }
 }
 
 #[inline(always)]

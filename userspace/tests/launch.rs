@@ -40,6 +40,8 @@ fn profile(abis: &[Abi], without: &[&str]) -> Profile {
         seccomp: workload_seccomp(&calls).0,
         runtime_syscalls: BTreeSet::new(),
         paths: Paths::default(),
+        mounts: None,
+        lsm: BTreeSet::new(),
         gains_privileges: false,
         warnings: BTreeSet::new(),
         evidence: Evidence::default(),

@@ -96,7 +96,7 @@ fn an_incomplete_recording_says_so_below_the_answer() {
 
 #[test]
 fn a_trace_and_its_profile_are_explained_as_this() {
-    for name in ["mount", "docker-loop-tun"] {
+    for name in ["mount", "docker-loop-tun", "docker-mounts"] {
         let trace = trace(name);
         let profile = derive(&trace);
         let trace = Document::Trace(Box::new(trace));

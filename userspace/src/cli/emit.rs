@@ -9,6 +9,7 @@ use super::exit::Exit;
 use crate::{
     document,
     emit::{
+        apparmor::AppArmorProfile,
         container::{EngineTarget, rewrite},
         seccomp::{self, Runtime},
     },
@@ -47,6 +48,8 @@ enum Target {
     Podman,
     /// A seccomp profile as the OCI runtime specification has it
     Seccomp,
+    /// An `AppArmor` profile, to be loaded by `apparmor_parser -r`
+    Apparmor,
 }
 
 pub(super) fn emit(arguments: &Arguments) -> Result<ExitCode> {
@@ -79,6 +82,11 @@ pub(super) fn emit(arguments: &Arguments) -> Result<ExitCode> {
                 say!("{warning}");
             }
             seccomp::to_json(&seccomp)
+        }
+        Target::Apparmor => {
+            let label =
+                arguments.profile.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into());
+            AppArmorProfile::new(&profile, &profile.capabilities, &label).text(false)
         }
     };
     document::write(&arguments.output, &bytes)?;

@@ -19,12 +19,14 @@ use crate::{
     report::{self, Before, Host},
     shell::{shell_display, shell_quote},
     trace::Outcome,
-    verify::{Policy, Proved, Verification, Verifier},
+    verify::{Confiner, Policy, Proved, Verification, Verifier},
     workload::{Streams, Workload},
 };
 
 /// The files of a bundle.
 const BUNDLE: [&str; 5] = ["trace.json", "profile.json", "seccomp.json", "run.sh", "verify.json"];
+/// One more, where the engine's own `AppArmor` profile is not enough.
+const APPARMOR: &str = "apparmor.profile";
 /// Runs under a profile before giving up.
 const MAX_ROUNDS: u32 = 8;
 
@@ -68,7 +70,14 @@ pub(super) fn tighten(arguments: &Arguments) -> Result<ExitCode> {
         hooks: arguments.judge.hooks.set(),
     };
     let seccomp = directory.join("seccomp.json");
-    let verifier = Verifier { workload: &workload, seccomp: &seccomp, policy: &policy, progress: &progress };
+    let confiner = Confiner::new(workload.applies_apparmor(), &progress);
+    let verifier = Verifier {
+        workload: &workload,
+        seccomp: &seccomp,
+        policy: &policy,
+        confiner: &confiner,
+        progress: &progress,
+    };
     let (proved, was_run) = runtime()?.block_on(async {
         progress(&format!("recording: {}", shell_display(&arguments.command)));
         let baseline = verifier.baseline(Streams::Capture).await?;
@@ -77,13 +86,14 @@ pub(super) fn tighten(arguments: &Arguments) -> Result<ExitCode> {
         report_outcome(baseline.outcome);
         if arguments.no_verify || baseline.outcome.is_none() {
             let profile = derive(&baseline.trace);
-            let rewritten = verifier.rewritten(&profile)?;
+            let rewritten = verifier.rewritten(&profile, false)?;
             let verification = Verification::none(rewritten.as_ref(), &workload);
             return Ok((Proved { trace: baseline.trace, profile, verification, rewritten }, false));
         }
         anyhow::Ok((verifier.prove(&baseline, None).await?, true))
     })?;
     write_bundle(directory, &workload, &proved)?;
+    confiner.keep();
     print(arguments, &workload, &proved, was_run)?;
     let complete = Exit::of_trace(&proved.trace);
     Ok(match (was_run && !proved.verification.same, complete) {
@@ -139,8 +149,16 @@ fn write_bundle(directory: &Path, workload: &Workload, proved: &Proved) -> Resul
     document::write(&directory.join("profile.json"), &document::to_json(&proved.profile))?;
     document::write(&directory.join("verify.json"), &document::to_json(&proved.verification))?;
     let seccomp_path = directory.join("seccomp.json");
+    let apparmor = proved.rewritten.as_ref().and_then(|rewritten| rewritten.apparmor.as_ref());
+    if let Some(profile) = apparmor {
+        document::write(&directory.join(APPARMOR), &profile.text(false))?;
+    } else {
+        // One of an earlier answer would be taken for a part of this one.
+        drop(fs::remove_file(directory.join(APPARMOR)));
+    }
     let script = if let Some(rewritten) = &proved.rewritten {
-        container_script::run_script(&rewritten.run, &seccomp_path.to_string_lossy())
+        let apparmor = apparmor.map(|profile| (profile.name.as_str(), APPARMOR));
+        container_script::run_script(&rewritten.run, &seccomp_path.to_string_lossy(), apparmor)
     } else {
         document::write(&seccomp_path, &seccomp::to_json(&proved.profile.seccomp))?;
         process_script(&workload.command())
@@ -195,7 +213,9 @@ fn print(arguments: &Arguments, workload: &Workload, proved: &Proved, verified: 
         "\n{}",
         if verified { report::verdict(&proved.verification) } else { "not verified".to_owned() }
     );
-    let _ = writeln!(text, "written to {directory}: {}", BUNDLE.join(" "));
+    let apparmor = proved.rewritten.as_ref().and_then(|rewritten| rewritten.apparmor.as_ref());
+    let files: Vec<&str> = BUNDLE.into_iter().chain(apparmor.map(|_| APPARMOR)).collect();
+    let _ = writeln!(text, "written to {directory}: {}", files.join(" "));
     Ok(document::write("-".as_ref(), text.as_bytes())?)
 }
 

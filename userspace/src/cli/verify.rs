@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use super::{exit::Exit, hooks, runtime, tighten};
 use crate::{
     document,
-    verify::{Policy, Verifier},
+    verify::{Confiner, Policy, Verifier},
     workload::{Streams, Workload},
 };
 
@@ -54,6 +54,7 @@ pub(super) fn verify(arguments: &Arguments) -> Result<ExitCode> {
         workload: &workload,
         seccomp: &directory.path().join("seccomp.json"),
         policy: &policy,
+        confiner: &Confiner::new(workload.applies_apparmor(), &tighten::progress),
         progress: &tighten::progress,
     };
     let proved = runtime()?.block_on(async {

@@ -7,6 +7,7 @@ use crate::{
     shell::printable,
     workload::{
         answers::Info,
+        apparmor,
         client::{Client, EngineError},
         engine::EngineKind,
     },
@@ -116,8 +117,17 @@ fn security(engine: EngineKind, info: &Info) -> Check {
     if modules.is_empty() {
         return Check::ok(&name, format!("{found}; no AppArmor, no SELinux"));
     }
+    let obstacle = if modules.contains("apparmor") { apparmor::obstacle() } else { None };
     let modules: Vec<String> = modules.into_iter().collect();
-    Check::ok(&name, format!("{found}; {} restricts containers", modules.join(" and ")))
+    let found = format!("{found}; {} restricts containers", modules.join(" and "));
+    match obstacle {
+        None => Check::ok(&name, found),
+        Some(obstacle) => Check::warning(
+            &name,
+            format!("{found}; no other AppArmor profile can be loaded: {obstacle}"),
+            "until then an answer for which the engine's own profile is not enough says apparmor=unconfined",
+        ),
+    }
 }
 
 fn capabilities(docker: &Client) -> Check {

@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{container_devices, container_warning::Warning};
+use super::{
+    apparmor::{AppArmorProfile, default_denies},
+    container_devices,
+    container_warning::Warning,
+};
 use crate::{
     capability::Capability,
-    profile::{Action, Profile},
+    profile::Profile,
     trace::{READ_ONLY, is_below},
     workload::{
         device_nodes::Nodes,
@@ -14,9 +18,6 @@ use crate::{
         run_options::RunOption,
     },
 };
-
-/// Calls for which docker-default has no rule but a denial (moby/profiles `apparmor/template.go`).
-const DENIED_BY_APPARMOR: [&str; 3] = ["mount", "move_mount", "pivot_root"];
 
 /// What the engine that will run the line knows and does.
 #[derive(Clone, Debug)]
@@ -37,6 +38,17 @@ pub struct EngineTarget {
     pub nodes: Nodes,
     /// The host's nodes of whole families of devices, by `b 7:*`. Empty where the line brings the host's /dev.
     pub families: BTreeMap<String, BTreeSet<String>>,
+    /// What confines the container where the engine applies `AppArmor`.
+    pub confinement: Confinement,
+}
+
+/// The choice of an `AppArmor` profile: the engine's own where it is enough, else a generated one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confinement {
+    /// A run under the engine's own profile was denied something by it.
+    pub beyond_default: bool,
+    /// Why no generated profile will do: it cannot be loaded, or it is not for it to allow.
+    pub obstacle: Option<String>,
 }
 
 /// A rewritten line.
@@ -46,6 +58,8 @@ pub struct Rewritten {
     pub run: RunLine,
     /// What to know about it.
     pub warnings: BTreeSet<Warning>,
+    /// The `AppArmor` profile that it names, which has to be loaded.
+    pub apparmor: Option<AppArmorProfile>,
 }
 
 impl EngineTarget {
@@ -64,6 +78,7 @@ impl EngineTarget {
             image_user: None,
             nodes: Nodes::new(),
             families: BTreeMap::new(),
+            confinement: Confinement::default(),
         }
     }
 }
@@ -107,12 +122,20 @@ pub fn rewrite(run: &RunLine, profile: &Profile, target: &EngineTarget) -> Rewri
     let mut security = vec![format!("seccomp={}", target.seccomp)];
     let binds = kernel_paths(run, profile, target, &mut security, &mut warnings);
     let own_apparmor = options.iter().any(|option| security_key(option) == Some("apparmor"));
+    let mut apparmor = None;
     if target.security_modules.contains("apparmor")
         && !own_apparmor
-        && let Some(reason) = denied_by_apparmor(profile)
+        && let Some(reason) = beyond_default(profile, target)
     {
-        warnings.insert(Warning::AppArmorOff(target.engine, reason));
-        security.push("apparmor=unconfined".to_owned());
+        if let Some(obstacle) = &target.confinement.obstacle {
+            let (engine, obstacle) = (target.engine, obstacle.clone());
+            warnings.insert(Warning::AppArmorOff { engine, reason, obstacle });
+            security.push("apparmor=unconfined".to_owned());
+        } else {
+            let generated = AppArmorProfile::new(profile, &capabilities, image_name(&run.image));
+            security.push(format!("apparmor={}", generated.name));
+            apparmor = Some(generated);
+        }
     }
     grants.extend(security.into_iter().map(|value| RunOption::separate("security-opt", value)));
     // Last, because a line that is rewritten again keeps its devices and mounts where they stand.
@@ -136,7 +159,7 @@ pub fn rewrite(run: &RunLine, profile: &Profile, target: &EngineTarget) -> Rewri
     }
     let place = place.unwrap_or_default();
     options.splice(place..place, grants);
-    Rewritten { run: RunLine { options, ..run.clone() }, warnings }
+    Rewritten { run: RunLine { options, ..run.clone() }, warnings, apparmor }
 }
 
 /// Whether this option gives a privilege that the profile decides about. A user's own `AppArmor` profile,
@@ -251,37 +274,16 @@ fn is_network_path(path: &str) -> bool {
     path.split('/').any(|part| part == "net")
 }
 
-/// Why docker-default would stand in the way of what was recorded, if it would.
-fn denied_by_apparmor(profile: &Profile) -> Option<String> {
-    let allowed: BTreeSet<&str> = profile
-        .seccomp
-        .syscalls
-        .iter()
-        .filter(|rule| rule.action == Action::Allow)
-        .flat_map(|rule| rule.names.iter().map(String::as_str))
-        .collect();
-    if profile.capabilities.contains(&Capability::SYS_ADMIN)
-        && let Some(call) = DENIED_BY_APPARMOR.iter().find(|call| allowed.contains(**call))
-    {
-        return Some(format!("the call {call}"));
-    }
-    let written = profile.paths.write.iter().chain(&profile.paths.mounted).find(|path| {
-        is_below(path, "/proc") && !path.starts_with("/proc/sys/kernel/shm")
-            || is_below(path, "/sys") && !is_below(path, "/sys/fs/cgroup")
-    });
-    if let Some(path) = written {
-        return Some(format!("writing {path}"));
-    }
-    let unreadable = [
-        "/proc/kcore",
-        "/proc/sysrq-trigger",
-        "/sys/devices/virtual/powercap",
-        "/sys/firmware",
-        "/sys/kernel/security",
-    ];
-    let read =
-        profile.paths.unmask.iter().find(|path| unreadable.iter().any(|denied| is_below(path, denied)));
-    read.map(|path| format!("reading {path}"))
+/// Why the engine's own `AppArmor` profile is not enough, if it is not.
+fn beyond_default(profile: &Profile, target: &EngineTarget) -> Option<String> {
+    let seen = || "what it was seen to need".to_owned();
+    default_denies(profile).or_else(|| target.confinement.beyond_default.then(seen))
+}
+
+/// `app` of `registry:5000/team/app:1.2@sha256:…`.
+fn image_name(image: &str) -> &str {
+    let name = image.rsplit('/').next().unwrap_or(image);
+    name.split([':', '@']).next().unwrap_or(name)
 }
 
 /// Whether the engine masks a path that some engine masks.

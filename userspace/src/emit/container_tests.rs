@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    profile::{self, Device, Evidence, Paths, Seccomp, SyscallRule},
+    profile::{self, Action, Device, Evidence, Paths, Seccomp, SyscallRule},
     trace::{Access, DeviceType},
     workload::device_nodes::Node,
 };
@@ -25,6 +25,8 @@ fn profile(capabilities: &[Capability], devices: &[Device]) -> Profile {
         },
         runtime_syscalls: BTreeSet::new(),
         paths: Paths::default(),
+        mounts: None,
+        lsm: BTreeSet::new(),
         gains_privileges: false,
         warnings: BTreeSet::new(),
         evidence: Evidence::default(),
@@ -164,34 +166,65 @@ fn the_users_own_devices_are_narrowed_or_dropped() {
 }
 
 #[test]
-fn apparmor_is_off_only_where_docker_default_denies() {
+fn the_default_apparmor_profile_stays_where_it_is_enough() {
     let apparmor = BTreeSet::from(["apparmor".to_owned()]);
     let target = EngineTarget::new(EngineKind::Docker, "28.2.2", apparmor, "s");
-    let off = |profile: &Profile, line: &str| {
-        let (line, warnings) = rewritten(line, profile, &target);
-        assert_eq!(line.contains("apparmor=unconfined"), !warnings.is_empty());
-        !warnings.is_empty()
+    let generated = |profile: &Profile, line: &str| {
+        let rewritten = rewrite(&parse(line), profile, &target);
+        let line = rewritten.argv().join(" ");
+        let named =
+            rewritten.apparmor.as_ref().is_some_and(|one| line.contains(&format!("apparmor={}", one.name)));
+        assert_eq!(line.contains("apparmor=unpriv-"), named, "{line}");
+        assert!(!line.contains("apparmor=unconfined") && rewritten.warnings.is_empty(), "{line}");
+        named
     };
-    let plain = "docker run --privileged i";
+    let plain = "docker run --privileged registry:5000/a/app:1.2";
     let mut mounts = profile(&[Capability::SYS_ADMIN], &[]);
-    assert!(!off(&mounts, plain));
+    assert!(!generated(&mounts, plain));
     mounts.seccomp.syscalls[0].names.push("mount".to_owned());
-    assert!(off(&mounts, plain));
-    assert!(!off(&mounts, "docker run --privileged --security-opt apparmor=mine i"));
+    assert!(generated(&mounts, plain), "a recording without mounts may have made one");
+    assert!(!generated(&mounts, "docker run --privileged --security-opt apparmor=mine i"));
     mounts.capabilities.clear();
-    assert!(!off(&mounts, plain), "a mount without the capability failed anyway");
+    assert!(!generated(&mounts, plain), "a mount without the capability failed anyway");
     for (path, denied) in [("/proc/sys/vm/swappiness", true), ("/proc/sys/kernel/shmmax", false)] {
         let mut writes = profile(&[], &[]);
         writes.paths.write.insert(path.to_owned());
-        assert_eq!(off(&writes, plain), denied, "{path}");
+        assert_eq!(generated(&writes, plain), denied, "{path}");
     }
     let mut reads = profile(&[], &[]);
     reads.paths.unmask.insert("/proc/timer_list".to_owned());
-    assert!(!off(&reads, plain));
+    assert!(!generated(&reads, plain));
     reads.paths.unmask.insert("/sys/firmware/dmi/tables/DMI".to_owned());
-    assert!(off(&reads, plain));
+    assert!(generated(&reads, plain));
     let elsewhere = rewritten(plain, &reads, &self::target("28.2.2")).0;
     assert!(!elsewhere.contains("apparmor"), "{elsewhere}");
+}
+
+#[test]
+fn a_generated_profile_is_named_after_the_image_and_its_content() {
+    let apparmor = BTreeSet::from(["apparmor".to_owned()]);
+    let mut target = EngineTarget::new(EngineKind::Docker, "28.2.2", apparmor, "s");
+    target.confinement.beyond_default = true;
+    let name = |line: &str, profile: &Profile| rewrite(&parse(line), profile, &target).apparmor.unwrap().name;
+    let (none, some) = (profile(&[], &[]), profile(&[Capability::NET_ADMIN], &[]));
+    let one = name("docker run --privileged registry:5000/a/app:1.2@sha256:0", &none);
+    assert!(one.starts_with("unpriv-app-") && one.len() == "unpriv-app-".len() + 16, "{one}");
+    assert_eq!(one, name("docker run --privileged app", &none));
+    assert_ne!(one, name("docker run --privileged app", &some));
+}
+
+#[test]
+fn apparmor_is_off_only_where_no_profile_can_be_had() {
+    let mut profile = profile(&[], &[]);
+    profile.paths.write.insert("/proc/sys/vm/swappiness".to_owned());
+    let mut target =
+        EngineTarget::new(EngineKind::Docker, "28.2.2", BTreeSet::from(["apparmor".to_owned()]), "s");
+    target.confinement.obstacle = Some("no \u{1b}parser".to_owned());
+    let (line, warnings) = rewritten("docker run --privileged i", &profile, &target);
+    assert!(line.contains("apparmor=unconfined"), "{line}");
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    let warning = warning.to_string();
+    assert!(warning.contains("swappiness") && warning.contains("parser") && !warning.contains('\u{1b}'));
 }
 
 #[test]
@@ -257,7 +290,7 @@ fn what_is_mounted_besides_the_engine_takes_only_apparmor() {
         "seccomp.json",
     );
     let (line, warnings) = rewritten("docker run --privileged i", &profile, &apparmor);
-    assert!(line.contains("apparmor=unconfined") && warnings.len() == 1, "{line}");
+    assert!(line.contains("apparmor=unpriv-i-") && warnings.is_empty(), "{line}");
 }
 
 #[test]

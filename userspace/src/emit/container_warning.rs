@@ -30,7 +30,14 @@ pub enum Warning {
     /// Capabilities are needed by programs that gain them, and the engine gives them to all of this user's.
     Ambient(String),
     /// `AppArmor` is turned off, and why.
-    AppArmorOff(EngineKind, String),
+    AppArmorOff {
+        /// Whose own profile it would be.
+        engine: EngineKind,
+        /// What that denies.
+        reason: String,
+        /// Why no other profile takes its place.
+        obstacle: String,
+    },
     /// A `--device` that the recording did not use was dropped.
     UnusedDevice(String),
     /// A `--device` that names no path could not be matched with the recording and stays as it was.
@@ -68,11 +75,12 @@ impl fmt::Display for Warning {
                 "podman gives these capabilities to every program of the user `{}`, not only to those that are set-user-id or have file capabilities, as --privileged does",
                 printable(user)
             ),
-            Self::AppArmorOff(engine, reason) => write!(
+            Self::AppArmorOff { engine, reason, obstacle } => write!(
                 f,
-                "AppArmor is off (apparmor=unconfined), as the profile {} denies what was used: {}; a profile of your own keeps it on",
+                "AppArmor is off (apparmor=unconfined), as the profile {} denies what was used ({}) and no other could take its place: {}",
                 engine.apparmor_profile(),
-                printable(reason)
+                printable(reason),
+                printable(obstacle)
             ),
             Self::UnusedDevice(device) => {
                 write!(f, "--device {} was not used in the recording and is left out", printable(device))

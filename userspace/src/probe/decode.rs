@@ -144,6 +144,7 @@ impl Probe {
         if self.hooks_by_fact().contains_key(&Fact::Failures) {
             self.read_failures(&names, &mut trace)?;
             trace.paths = Some(self.opened(&names)?);
+            trace.mounts = Some(self.mounts(&names)?);
         }
         self.read_losses(&mut trace);
         trace.picks_loop_devices = self.status.read()[status::LOOP_DEVICES_PICKED as usize] != 0;
@@ -343,7 +344,7 @@ impl Names<'_> {
     }
 
     #[expect(clippy::unused_self, reason = "reads as one vocabulary at the call sites")]
-    fn syscall(&self, abi: u32, number: u32) -> (Abi, Option<String>) {
+    pub(super) fn syscall(&self, abi: u32, number: u32) -> (Abi, Option<String>) {
         let abi = Abi::ALL.get(abi as usize).copied().unwrap_or(Abi::X86_64);
         (abi, (number != NO_SYSCALL).then(|| abi.display_name(number)))
     }

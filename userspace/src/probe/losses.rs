@@ -20,6 +20,7 @@ impl Probe {
             (status::CAPABILITY_SETS_FULL, "capability_sets"),
             (status::FAILURES_FULL, "failures"),
             (status::OPENED_FULL, "paths"),
+            (status::MOUNTS_FULL, "mounts"),
         ] {
             if status[index as usize] != 0 {
                 trace.lost.insert(Loss::MapFull(map.to_owned()));

@@ -12,6 +12,7 @@ mod hooks;
 mod kernel_log;
 mod load;
 mod losses;
+mod mounts;
 mod offsets;
 mod opened;
 mod preemption;

@@ -25,6 +25,7 @@ pub(super) fn read(btf: &Btf) -> Result<Offsets> {
     let entry = Structure::find(btf, "dentry")?;
     let css_set = Structure::find(btf, "css_set")?;
     let inode = Structure::find(btf, "inode")?;
+    let mount = Structure::find(btf, "mount")?;
     let exec = Structure::find(btf, "trace_event_raw_sched_process_exec")?;
     // Only newer kernels have that event; a program for it is not loaded elsewhere.
     let event_capable = match Structure::find(btf, "trace_event_raw_cap_capable") {
@@ -84,8 +85,16 @@ pub(super) fn read(btf: &Btf) -> Result<Offsets> {
         entry_parent: entry.field("d_parent")?,
         entry_name: entry.field("d_name")? + Structure::find(btf, "qstr")?.field("name")?,
         binprm_filename: Structure::find(btf, "linux_binprm")?.field("filename")?,
-        regs_native: [regs.field("di")?, regs.field("si")?, regs.field("dx")?],
-        regs_compat: [regs.field("bx")?, regs.field("cx")?, regs.field("dx")?],
+        task_fs: task.field("fs")?,
+        fs_root: Structure::find(btf, "fs_struct")?.field("root")?,
+        fs_directory: Structure::find(btf, "fs_struct")?.field("pwd")?,
+        path_mount: path.field("mnt")?,
+        path_entry: path.field("dentry")?,
+        mount_mount: mount.field("mnt")?,
+        mount_parent: mount.field("mnt_parent")?,
+        mount_point: mount.field("mnt_mountpoint")?,
+        regs_native: regs.fields(["di", "si", "dx", "r10", "r8"])?,
+        regs_compat: regs.fields(["bx", "cx", "dx", "si", "di"])?,
         regs_pairs: [[regs.field("ip")?, regs.field("cx")?], [regs.field("flags")?, regs.field("r11")?]],
         regs_syscall: regs.field("orig_ax")?,
         event_exec_filename: exec.field("__data_loc_filename")?,
@@ -163,6 +172,14 @@ impl<'a> Structure<'a> {
                 self.name
             ),
         }
+    }
+
+    fn fields<const N: usize>(&self, fields: [&str; N]) -> Result<[u32; N]> {
+        let mut offsets = [0; N];
+        for (offset, field) in offsets.iter_mut().zip(fields) {
+            *offset = self.field(field)?;
+        }
+        Ok(offsets)
     }
 
     fn search(&self, structure: &Struct, field: &str) -> Result<Option<u32>> {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     Device, Evidence, Profile, Reason, VERSION, Warning,
     devices::needed_devices,
+    mounts::needed_mounts,
     paths::needed_paths,
     rules::{Verdict, judge},
 };
@@ -12,7 +13,7 @@ use crate::{
     capability::Capability,
     emit::seccomp::workload_seccomp,
     syscalls::Abi,
-    trace::{CapabilityRequest, Loss, Trace},
+    trace::{CapabilityRequest, Credential, Loss, LsmAccess, Namespace, Trace},
 };
 
 /// One need: any of these capabilities meets it.
@@ -30,6 +31,8 @@ pub fn derive(trace: &Trace) -> Profile {
     let capabilities = capabilities(trace, &mut evidence, &mut warnings);
     let devices = devices(trace, &mut evidence);
     let paths = needed_paths(trace, &mut evidence);
+    let mounts = needed_mounts(trace, &mut evidence);
+    let lsm = lsm(trace, &mut evidence);
     if trace.paths.is_none() && trace.runs.iter().any(|run| run.engine.is_some()) {
         warnings.insert(Warning::PathsUnknown);
     }
@@ -56,6 +59,8 @@ pub fn derive(trace: &Trace) -> Profile {
         seccomp,
         runtime_syscalls: trace.runtime_syscalls.clone(),
         paths,
+        mounts,
+        lsm,
         gains_privileges: trace
             .programs
             .values()
@@ -230,6 +235,44 @@ pub(super) fn add_reason(reasons: &mut Vec<Reason>, reason: Reason) {
         reasons.push(reason);
         reasons.sort();
     }
+}
+
+/// What a security module has to allow besides mounts: all that it refused, and capabilities in user namespaces
+/// that the workload makes, of which it makes no difference (`apparmor_capable`).
+fn lsm(trace: &Trace, evidence: &mut Evidence) -> BTreeSet<LsmAccess> {
+    let mut needs = BTreeSet::new();
+    let mut need = |access: LsmAccess, reason| {
+        add_reason(evidence.lsm.entry(access.to_string()).or_default(), reason);
+        needs.insert(access);
+    };
+    for (check, &count) in &trace.capabilities {
+        let counts = check.granted
+            && check.namespace == Namespace::Child
+            && matches!(check.credential, Credential::Own | Credential::Access);
+        if counts {
+            let reason = Reason {
+                program: check.program.clone(),
+                syscall: check.syscall.clone(),
+                abi: check.abi,
+                because: "in a user namespace of its own".to_owned(),
+                count,
+            };
+            need(LsmAccess::Capability(check.capability), reason);
+        }
+    }
+    for (refusal, &count) in &trace.refusals {
+        if matches!(
+            refusal.access,
+            LsmAccess::Mount { .. } | LsmAccess::PivotRoot { .. } | LsmAccess::Other(_)
+        ) {
+            continue;
+        }
+        let because = "AppArmor refused it".to_owned();
+        let program = refusal.program.clone();
+        let reason = Reason { program, syscall: None, abi: Abi::X86_64, because, count };
+        need(refusal.access.clone(), reason);
+    }
+    needs
 }
 
 fn devices(trace: &Trace, evidence: &mut Evidence) -> BTreeSet<Device> {

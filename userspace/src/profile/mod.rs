@@ -2,6 +2,7 @@
 
 mod derive;
 mod devices;
+mod mounts;
 mod paths;
 pub mod rules;
 mod warning;
@@ -10,7 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::{derive::derive, devices::is_base};
+pub use self::{
+    derive::derive,
+    devices::is_base,
+    mounts::{Mount, MountOperation, literal},
+};
+pub use crate::trace::LsmAccess;
 
 use crate::{
     capability::Capability,
@@ -42,6 +48,14 @@ pub struct Profile {
     /// Paths of kernel file systems.
     #[serde(default)]
     pub paths: Paths,
+    /// What is mounted and where, as far as a Linux security module has to allow it; `None` where it was not
+    /// recorded.
+    #[serde(default)]
+    pub mounts: Option<BTreeSet<Mount>>,
+    /// What else a Linux security module has to allow: what one refused while this was verified, and
+    /// capabilities in user namespaces of the workload's own.
+    #[serde(default)]
+    pub lsm: BTreeSet<LsmAccess>,
     /// Executing a set-user-id file or one with file capabilities gained privilege, so
     /// no-new-privileges would change what it does.
     pub gains_privileges: bool,
@@ -153,6 +167,10 @@ pub struct Evidence {
     pub devices: BTreeMap<String, Vec<Reason>>,
     /// For each path, whether to unmask or to write.
     pub paths: BTreeMap<String, Vec<Reason>>,
+    /// For each mount, in words.
+    pub mounts: BTreeMap<String, Vec<Reason>>,
+    /// For what else a Linux security module has to allow, in words.
+    pub lsm: BTreeMap<String, Vec<Reason>>,
     /// For each call: the programs that made it and how often it was made, by ABI.
     pub syscalls: BTreeMap<String, Vec<Reason>>,
 }

@@ -15,7 +15,7 @@ use crate::{
     capability::Capability,
     document::Document,
     errno,
-    profile::{Action, Device, Profile, Reason, derive, is_base},
+    profile::{Action, Device, Profile, Reason, derive, is_base, literal},
     syscalls::Abi,
     trace::{DeviceAccess, DeviceType, Trace},
 };
@@ -81,9 +81,29 @@ impl View<'_> {
             self.needed_device(out, device);
             out.push('\n');
         }
+        self.beyond_default(out);
         let calls = self.calls();
         line(out, &format!("{}: {} made", self.style.heading("system calls"), calls.len()));
         rows(out, 2, &calls, self.style);
+    }
+
+    /// What a Linux security module has to allow, where an engine applies one.
+    fn beyond_default(&self, out: &mut String) {
+        let evidence = &self.profile.evidence;
+        for (what, reasons) in evidence.mounts.iter().chain(&evidence.lsm) {
+            self.allowed(out, what, reasons);
+            out.push('\n');
+        }
+    }
+
+    fn allowed(&self, out: &mut String, what: &str, reasons: &[Reason]) {
+        wrap(out, "", 2, &format!("{}: to be allowed by a security module", inline(what)), self.style);
+        for reason in reasons {
+            let syscall = reason.syscall.as_deref();
+            let syscall = syscall.map_or_else(String::new, |name| format!(": {}", call(name, reason.abi)));
+            let text = format!("{}{syscall}, {}", shown(&reason.program), inline(&reason.because));
+            wrap(out, "  ", 4, &format!("{text}, {}", times(reason.count)), self.style);
+        }
     }
 
     /// Name, count and programs of every call that was made.
@@ -129,7 +149,23 @@ impl View<'_> {
                 None => rule.starts_with(&family),
             })
         };
-        self.device(out, &shown(path), same);
+        let mounts = self.mounts(out, path);
+        if !mounts || rule.is_some() {
+            self.device(out, &shown(path), same);
+        }
+    }
+
+    /// The mounts of or at a path; whether there are any.
+    fn mounts(&self, out: &mut String, path: &str) -> bool {
+        let glob = Some(literal(path));
+        let all = self.profile.mounts.iter().flatten();
+        let of_path = all.filter(|mount| mount.source == glob || mount.target == glob);
+        let names: BTreeSet<String> = of_path.map(ToString::to_string).collect();
+        let evidence = &self.profile.evidence.mounts;
+        for (name, why) in names.iter().filter_map(|name| Some((name, evidence.get(name)?))) {
+            self.allowed(out, name, why);
+        }
+        !names.is_empty()
     }
 
     /// The blocks about the devices that were asked for, by kind, major and minor (`None`: all of them).

@@ -14,6 +14,8 @@ use crate::{
 
 /// Longer paths lose their beginning here; `explain` shows them whole.
 const LONGEST_PATH: usize = 40;
+/// So do longer needs.
+const LONGEST_NEED: usize = 48;
 /// Columns of the table: what, before.
 const WHAT: usize = 14;
 const BEFORE: usize = 22;
@@ -60,6 +62,9 @@ pub fn table(profile: &Profile, before: &Before, after: Option<&Before>, style: 
         rows(&mut out, 2, &reads.chain(writes).collect::<Vec<_>>(), style);
     }
     security_modules(&mut out, before, after, style);
+    if !before.security_modules.is_empty() {
+        rows(&mut out, 2, &beyond_default(profile), style);
+    }
     out
 }
 
@@ -190,6 +195,16 @@ fn needed_paths(profile: &Profile) -> String {
         (0, writes) => format!("{writes} writable"),
         (reads, writes) => format!("{reads} unmasked, {writes} writable"),
     }
+}
+
+/// What a security module has to allow beyond what an engine's own profile does.
+fn beyond_default(profile: &Profile) -> Vec<[String; 2]> {
+    let (mounts, lsm) = (&profile.evidence.mounts, &profile.evidence.lsm);
+    mounts
+        .iter()
+        .chain(lsm)
+        .map(|(what, why)| [clipped(what, LONGEST_NEED), first(Some(why), false)])
+        .collect()
 }
 
 /// What the rewritten line keeps on; without one, only that nothing confined it before.

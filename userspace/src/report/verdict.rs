@@ -72,6 +72,7 @@ fn describe_denial(denial: &Denial) -> String {
         }
         Denial::Capability(check) => format!("{} for {}", check.capability, printable(&check.program)),
         Denial::CapabilitySet { program, .. } => format!("capset by {}", printable(program)),
+        Denial::AppArmor(refusal) => format!("{} for {}", refusal.access, printable(&refusal.program)),
         Denial::Device(access) => format!(
             "{} {}:{} {} for {}",
             access.kind.letter(),

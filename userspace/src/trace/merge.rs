@@ -20,6 +20,8 @@ impl Trace {
             device_nodes: std::collections::BTreeMap::new(),
             picks_loop_devices: false,
             paths: None,
+            mounts: None,
+            refusals: Facts::default(),
             failures: None,
         }
     }
@@ -57,6 +59,8 @@ impl Trace {
         }
         self.picks_loop_devices |= other.picks_loop_devices;
         merge_recorded(&mut self.paths, other.paths);
+        merge_recorded(&mut self.mounts, other.mounts);
+        self.refusals.merge(other.refusals);
         merge_recorded(&mut self.failures, other.failures);
     }
 }

@@ -3,7 +3,9 @@
 mod access;
 mod facts;
 mod merge;
+mod mounts;
 mod paths;
+mod refusals;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +14,12 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     access::BadAccess,
     facts::Facts,
+    mounts::{
+        MS_BIND, MS_MOVE, MS_PROPAGATION, MS_REC, MS_REMOUNT, MS_SILENT, MountCall, flags_of_words, lexical,
+        mount_flag_words, mount_flags,
+    },
     paths::{MASKED, MOUNTED, PathAccess, READ_ONLY, is_below, masked},
+    refusals::{LsmAccess, Refusal},
 };
 use crate::{capability::Capability, syscalls::Abi};
 
@@ -55,6 +62,13 @@ pub struct Trace {
     /// Files of the kernel's own file systems that were opened: all that were opened for writing, and those
     /// below a path that some engine masks. `None` when they were not recorded.
     pub paths: Option<Facts<PathAccess>>,
+    /// Calls that mount something or move mounts about, whether they succeed or not. `None` when they were not
+    /// recorded.
+    #[serde(default)]
+    pub mounts: Option<Facts<MountCall>>,
+    /// What a Linux security module refused while a profile was verified.
+    #[serde(default)]
+    pub refusals: Facts<Refusal>,
     /// Calls that failed with an errno that a denial gives. `None` when failures were not recorded.
     pub failures: Option<Facts<Failure>>,
 }

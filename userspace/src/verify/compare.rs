@@ -8,8 +8,8 @@ use crate::{
     profile::{Profile, is_base, rules},
     syscalls::Abi,
     trace::{
-        CapabilityCheck, CapabilityRequest, DeviceAccess, DeviceType, Facts, Failure, Outcome, RUNTIME,
-        SyscallUse, Trace,
+        CapabilityCheck, CapabilityRequest, DeviceAccess, DeviceType, Facts, Failure, LsmAccess, Outcome,
+        RUNTIME, Refusal, SyscallUse, Trace, mount_flags,
     },
     workload::Recorded,
 };
@@ -59,9 +59,11 @@ pub enum Denial {
     },
     /// The device cgroup.
     Device(DeviceAccess),
+    /// `AppArmor`, in the kernel's own words.
+    AppArmor(Refusal),
     /// A read-only mount.
     ReadOnly(Failure),
-    /// None of those: a masked path, a Linux security module, a missing device node.
+    /// None of those: a masked path, a security module that told nothing, a missing device node.
     Unknown(Failure),
 }
 
@@ -73,6 +75,7 @@ impl Denial {
             Self::Seccomp(_) => "seccomp",
             Self::Capability(_) | Self::CapabilitySet { .. } => "capability",
             Self::Device(_) => "device",
+            Self::AppArmor(_) => "AppArmor",
             Self::ReadOnly(_) => "read-only path",
             Self::Unknown(_) => "unknown",
         }
@@ -141,12 +144,13 @@ fn denials(new: &BTreeSet<Failure>, before: &Trace, after: &Trace, profile: &Pro
     let denied: Vec<&CapabilityCheck> = denied_checks(before, after, profile).collect();
     for failure in new {
         let explained = explain(failure, &denied, after, profile);
-        if explained.is_empty() {
+        if explained.is_empty() && !after.refusals.keys().any(|refusal| explains(refusal, failure)) {
             let denial = if failure.errno == "EROFS" { Denial::ReadOnly } else { Denial::Unknown };
             denials.insert(denial(failure.clone()));
         }
         denials.extend(explained);
     }
+    denials.extend(refusals(before, after).map(Denial::AppArmor));
     // A check can change what a call does without failing it.
     denials.extend(
         denied
@@ -155,6 +159,48 @@ fn denials(new: &BTreeSet<Failure>, before: &Trace, after: &Trace, profile: &Pro
             .map(|&check| Denial::Capability(Box::new(check.clone()))),
     );
     denials
+}
+
+/// Whether the kernel's word about a task is about this call of a program of that name.
+fn explains(refusal: &Refusal, failure: &Failure) -> bool {
+    // `TASK_COMM_LEN` with its closing zero.
+    const LONGEST: usize = 15;
+    let name = failure.program.rsplit('/').next().unwrap_or_default().as_bytes();
+    matches!(failure.errno.as_str(), "EACCES" | "EPERM")
+        && name[..name.len().min(LONGEST)] == *refusal.program.as_bytes()
+}
+
+/// What `AppArmor` refused. A program that was refused a mount may try another one instead, read-only say: while there
+/// are refusals of mounts that the recorded run made, those are what is wanted.
+fn refusals(before: &Trace, after: &Trace) -> impl Iterator<Item = Refusal> {
+    let made = |refusal: &Refusal| match &refusal.access {
+        LsmAccess::Mount { fstype, flags, .. } => before
+            .mounts
+            .iter()
+            .flat_map(Facts::keys)
+            .any(|call| mount_flags(call.flags) == *flags && (fstype.is_none() || call.fstype == *fstype)),
+        _ => false,
+    };
+    let is_mount = |refusal: &Refusal| matches!(refusal.access, LsmAccess::Mount { .. });
+    let any_made = after.refusals.keys().any(made);
+    let wanted =
+        after.refusals.keys().filter(move |refusal| !any_made || !is_mount(refusal) || made(refusal));
+    wanted.map(|refusal| Refusal { renamed: is_renamed(&refusal.access, before, after), ..refusal.clone() })
+}
+
+/// Whether a path that was refused is one that only this run gave: a temporary name, say.
+fn is_renamed(access: &LsmAccess, before: &Trace, after: &Trace) -> bool {
+    let paths = match access {
+        LsmAccess::Mount { source, target, .. } | LsmAccess::PivotRoot { source, target } => {
+            [Some(target), source.as_ref()]
+        }
+        _ => return false,
+    };
+    let gave = |trace: &Trace, path: &String| {
+        let calls = trace.mounts.iter().flat_map(Facts::keys);
+        calls.flat_map(|call| [&call.source, &call.target]).any(|given| given.as_ref() == Some(path))
+    };
+    paths.into_iter().flatten().any(|path| gave(after, path) && !gave(before, path))
 }
 
 /// The layers that refused this call.
@@ -250,7 +296,10 @@ pub fn wanted(denials: &BTreeSet<Denial>) -> Trace {
                 trace.capability_sets.add(change, 1);
             }
             Denial::Device(access) => trace.devices.add(access.clone(), 1),
-            Denial::ReadOnly(_) | Denial::Unknown(_) => {}
+            Denial::AppArmor(Refusal { access: LsmAccess::Other(_), .. })
+            | Denial::ReadOnly(_)
+            | Denial::Unknown(_) => {}
+            Denial::AppArmor(refusal) => trace.refusals.add(refusal.clone(), 1),
         }
     }
     trace
@@ -287,3 +336,7 @@ impl std::fmt::Display for DeviceType {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "compare_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! Proof: the workload run under its profile, compared with the run that was recorded, and repaired.
 
 mod compare;
+mod confine;
 mod search;
 
 use std::{collections::BTreeSet, path::Path, process::Stdio, time::Duration};
@@ -8,7 +9,11 @@ use std::{collections::BTreeSet, path::Path, process::Stdio, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
-pub use self::compare::{Denial, Difference, Findings, behaviour, compare, wanted};
+use self::confine::Ear;
+pub use self::{
+    compare::{Denial, Difference, Findings, behaviour, compare, wanted},
+    confine::Confiner,
+};
 use crate::{
     capability::Capability,
     emit::{
@@ -129,6 +134,8 @@ pub struct Verifier<'a> {
     pub seccomp: &'a Path,
     /// How.
     pub policy: &'a Policy,
+    /// What confines an engine's container by `AppArmor`.
+    pub confiner: &'a Confiner<'a>,
     /// Told before each step.
     pub progress: &'a dyn Fn(&str),
 }
@@ -183,7 +190,7 @@ impl Verifier<'_> {
             Err(error) if error.is::<Interrupted>() => proof.verification.interrupted = true,
             other => other?,
         }
-        let rewritten = self.rewritten(&proof.profile)?;
+        let rewritten = self.rewritten(&proof.profile, false)?;
         proof.verification.command =
             rewritten.as_ref().map_or_else(|| self.workload.command(), Rewritten::argv);
         let Proof { trace, profile, verification, .. } = proof;
@@ -197,7 +204,7 @@ impl Verifier<'_> {
             if proof.verification.same || !self.policy.repair {
                 break;
             }
-            if !self.repair(proof, more, run.trace.runtime_syscalls) {
+            if !self.repair(proof, more, run.trace.runtime_syscalls) && !self.confine_otherwise(proof) {
                 // A command that ends otherwise each time proves nothing by one more run.
                 if proof.verification.repeatable {
                     self.search(proof).await?;
@@ -273,17 +280,24 @@ impl Verifier<'_> {
         Ok(findings)
     }
 
-    /// The rewritten line for a profile, and its seccomp file written. `None` for a plain command.
+    /// The rewritten line for a profile, its seccomp file written and its `AppArmor` profile loaded; for a
+    /// trial, so that the kernel tells what it denies. `None` for a plain command.
     ///
     /// # Errors
     ///
     /// When the engine does not answer, or the file cannot be written.
-    pub fn rewritten(&self, profile: &Profile) -> Result<Option<Rewritten>> {
+    pub fn rewritten(&self, profile: &Profile, trial: bool) -> Result<Option<Rewritten>> {
         let Workload::Container(run, session) = self.workload else { return Ok(None) };
         let (seccomp, guess) = container_seccomp(session, run, profile)?;
         crate::document::write(self.seccomp, &seccomp::to_json(&seccomp))?;
-        let target = session.target(run, profile, &self.seccomp.to_string_lossy())?;
+        let mut target = session.target(run, profile, &self.seccomp.to_string_lossy())?;
+        target.confinement = self.confiner.choice();
         let mut rewritten = rewrite(run, profile, &target);
+        if let Err(obstacle) = self.confiner.load(rewritten.apparmor.as_ref(), trial) {
+            target.confinement.obstacle = Some(obstacle);
+            self.confiner.choose(target.confinement.clone());
+            rewritten = rewrite(run, profile, &target);
+        }
         rewritten
             .warnings
             .extend(guess.map(|warning| container_warning::Warning::Runtime(warning.to_string())));
@@ -296,8 +310,13 @@ impl Verifier<'_> {
         let recorded = match self.workload {
             Workload::Process(command) => process::record(command, Some(profile), options).await,
             Workload::Container(_, session) => {
-                let Some(rewritten) = self.rewritten(profile)? else { bail!("no line to rewrite") };
-                session.record(&rewritten.run, options).await
+                let Some(rewritten) = self.rewritten(profile, true)? else { bail!("no line to rewrite") };
+                let ear = Ear::open(rewritten.apparmor.as_ref());
+                let mut recorded = session.record(&rewritten.run, options).await;
+                if let (Ok(recorded), Some(ear)) = (&mut recorded, ear) {
+                    recorded.trace.refusals = self.confiner.heard(&ear);
+                }
+                recorded
             }
         };
         Ok(finished(recorded?)?)

@@ -1,7 +1,10 @@
 //! Who is recorded: a process tree, or a container engine's command line and the engine behind it.
 
 pub mod answers;
+pub mod apparmor;
 pub mod attach;
+pub mod audit;
+mod audit_record;
 pub mod client;
 pub mod container;
 pub mod device_nodes;
@@ -57,6 +60,15 @@ impl Workload {
         match self {
             Self::Process(command) => command.clone(),
             Self::Container(run, _) => run.arguments(),
+        }
+    }
+
+    /// Whether an engine confines it by `AppArmor`.
+    #[must_use]
+    pub fn applies_apparmor(&self) -> bool {
+        match self {
+            Self::Process(_) => false,
+            Self::Container(_, session) => session.info.security_modules().contains("apparmor"),
         }
     }
 

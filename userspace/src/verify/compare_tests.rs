@@ -1,0 +1,92 @@
+//! Tests of what a run under a profile was refused by `AppArmor`.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{profile::derive, trace::MountCall};
+
+fn call(target: &str, errno: Option<&str>) -> MountCall {
+    MountCall {
+        program: "/bin/mount".to_owned(),
+        abi: Abi::X86_64,
+        syscall: "mount".to_owned(),
+        fstype: Some("tmpfs".to_owned()),
+        source: Some("none".to_owned()),
+        target: Some(target.to_owned()),
+        partial: false,
+        flags: 0,
+        errno: errno.map(str::to_owned),
+    }
+}
+
+fn refused(target: &str, flags: u64) -> Refusal {
+    Refusal {
+        program: "mount".to_owned(),
+        access: LsmAccess::Mount {
+            fstype: Some("tmpfs".to_owned()),
+            source: Some("none".to_owned()),
+            target: target.to_owned(),
+            flags,
+        },
+        renamed: false,
+    }
+}
+
+fn ran(mount: MountCall, refusals: Vec<Refusal>, failed: bool) -> Recorded {
+    let mut trace = Trace::empty();
+    trace.syscalls.entry(Abi::X86_64).or_default().insert("mount".to_owned(), SyscallUse::default());
+    trace.mounts = Some([(mount, 1)].into_iter().collect());
+    trace.refusals = refusals.into_iter().map(|refusal| (refusal, 1)).collect();
+    let failure = Failure {
+        program: "/bin/mount".to_owned(),
+        abi: Abi::X86_64,
+        syscall: "mount".to_owned(),
+        errno: "EACCES".to_owned(),
+    };
+    trace.failures = Some(failed.then_some((failure, 1)).into_iter().collect());
+    let outcome = Some(Outcome::Exit(i32::from(failed)));
+    Recorded { trace, outcome, output: None, start_failure: None, took: Duration::ZERO }
+}
+
+fn denials(before: &Recorded, after: &Recorded) -> BTreeSet<Denial> {
+    compare(before, after, &derive(&before.trace), false).denials
+}
+
+#[test]
+fn the_kernels_word_explains_a_failure_and_repairs_it() {
+    let before = ran(call("/mnt", None), Vec::new(), false);
+    let after = ran(call("/mnt", Some("EACCES")), vec![refused("/real", 0)], true);
+    let denials = denials(&before, &after);
+    assert_eq!(denials, BTreeSet::from([Denial::AppArmor(refused("/real", 0))]), "and nothing is unknown");
+    assert!(wanted(&denials).refusals.contains(&refused("/real", 0)));
+    let silent = ran(call("/mnt", Some("EACCES")), Vec::new(), true);
+    assert!(matches!(
+        self::denials(&before, &silent).first(),
+        Some(Denial::Unknown(failure)) if failure.errno == "EACCES"
+    ));
+}
+
+#[test]
+fn what_a_program_tries_after_a_refusal_is_not_wanted() {
+    let before = ran(call("/mnt", None), Vec::new(), false);
+    let after = ran(call("/mnt", Some("EACCES")), vec![refused("/real", 0), refused("/real", 1)], true);
+    assert_eq!(denials(&before, &after), BTreeSet::from([Denial::AppArmor(refused("/real", 0))]));
+    let only = ran(call("/mnt", Some("EACCES")), vec![refused("/real", 1)], true);
+    assert_eq!(denials(&before, &only), BTreeSet::from([Denial::AppArmor(refused("/real", 1))]));
+}
+
+#[test]
+fn a_path_that_only_this_run_gave_is_renamed() {
+    let before = ran(call("/tmp/a", None), Vec::new(), false);
+    let after = ran(call("/tmp/b", Some("EACCES")), vec![refused("/tmp/b", 0)], true);
+    let renamed = Refusal { renamed: true, ..refused("/tmp/b", 0) };
+    assert_eq!(denials(&before, &after), BTreeSet::from([Denial::AppArmor(renamed)]));
+}
+
+#[test]
+fn what_no_rule_allows_is_not_added() {
+    let before = ran(call("/mnt", None), Vec::new(), false);
+    let other = Refusal { access: LsmAccess::Other("signal by the profile x".to_owned()), ..refused("/", 0) };
+    let after = ran(call("/mnt", None), vec![other], true);
+    assert_eq!(wanted(&denials(&before, &after)), Trace::empty());
+}

@@ -1,0 +1,162 @@
+//! Which `AppArmor` profile a run gets, loaded for as long as it is needed.
+
+use std::cell::{Cell, RefCell};
+
+use super::{Denial, Proof, Verifier};
+use crate::{
+    emit::{
+        apparmor::{AppArmorProfile, default_denies},
+        container::Confinement,
+    },
+    trace::{Facts, LsmAccess, Refusal},
+    workload::{apparmor, audit::Listener},
+};
+
+/// The generated profiles of a verification. Only one that is kept outlives it.
+pub struct Confiner<'a> {
+    choice: RefCell<Confinement>,
+    held: RefCell<Option<Held>>,
+    kept: Cell<bool>,
+    /// The kernel does not tell what it denies.
+    deaf: Cell<bool>,
+    applies: bool,
+    progress: &'a dyn Fn(&str),
+}
+
+/// A profile in the kernel.
+struct Held {
+    profile: AppArmorProfile,
+    /// It was there before: an earlier bundle's of the same content.
+    was_there: bool,
+}
+
+impl<'a> Confiner<'a> {
+    /// Nothing is loaded yet. `applies`: the engine confines by `AppArmor`.
+    #[must_use]
+    pub fn new(applies: bool, progress: &'a dyn Fn(&str)) -> Self {
+        let obstacle = if applies { apparmor::obstacle() } else { None };
+        let choice = RefCell::new(Confinement { beyond_default: false, obstacle });
+        let (kept, deaf) = (Cell::new(false), Cell::new(false));
+        Self { choice, held: RefCell::default(), kept, deaf, applies, progress }
+    }
+
+    /// What the next line is to be made by.
+    pub(super) fn choice(&self) -> Confinement {
+        self.choice.borrow().clone()
+    }
+
+    /// Makes another choice.
+    pub(super) fn choose(&self, choice: Confinement) {
+        *self.choice.borrow_mut() = choice;
+    }
+
+    /// Loads what a line names and takes out what an earlier one did. With `audit`, the kernel tells of all that
+    /// it denies.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be loaded: why.
+    pub(super) fn load(&self, profile: Option<&AppArmorProfile>, audit: bool) -> Result<(), String> {
+        let mut held = self.held.borrow_mut();
+        let same = held.as_ref().zip(profile).is_some_and(|(held, new)| held.profile.name == new.name);
+        if !same && let Some(old) = held.take() {
+            self.release(&old);
+        }
+        let Some(profile) = profile else { return Ok(()) };
+        if !same {
+            (self.progress)(&format!("loading the AppArmor profile {}", profile.name));
+        }
+        let was_there =
+            held.as_ref().map_or_else(|| apparmor::is_loaded(&profile.name), |held| held.was_there);
+        apparmor::load(&profile.text(audit)).map_err(|error| format!("{error:#}"))?;
+        *held = Some(Held { profile: profile.clone(), was_there });
+        Ok(())
+    }
+
+    /// What the kernel told of a run.
+    pub(super) fn heard(&self, ear: &Ear) -> Facts<Refusal> {
+        self.deaf.set(ear.listener.is_none());
+        let refusals = ear.listener.iter().flat_map(|listener| listener.refusals(&ear.name));
+        refusals.map(|refusal| (refusal, 1)).collect()
+    }
+
+    /// What is loaded now stays: the emitted command needs it.
+    pub fn keep(&self) {
+        self.kept.set(true);
+    }
+
+    fn release(&self, old: &Held) {
+        let result = if old.was_there {
+            apparmor::load(&old.profile.text(false))
+        } else {
+            apparmor::unload(&old.profile.name)
+        };
+        if let Err(error) = result {
+            (self.progress)(&format!("{error:#}"));
+        }
+    }
+}
+
+impl Drop for Confiner<'_> {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take()
+            && !self.kept.get()
+        {
+            self.release(&held);
+        }
+    }
+}
+
+/// What the kernel tells of a run under a generated profile.
+pub(super) struct Ear {
+    name: String,
+    listener: Option<Listener>,
+}
+
+impl Ear {
+    /// Listens from now on. Without a generated profile there is nothing to tell apart from what others do.
+    pub(super) fn open(profile: Option<&AppArmorProfile>) -> Option<Self> {
+        let listener = Listener::open().ok();
+        profile.map(|profile| Self { name: profile.name.clone(), listener })
+    }
+}
+
+impl Verifier<'_> {
+    /// Where nothing else explains what was denied, `AppArmor` may: docker-default does not tell what it denies,
+    /// a generated profile does. True when the next run is to be made under another one.
+    pub(super) fn confine_otherwise(&self, proof: &Proof) -> bool {
+        let denials = proof.verification.rounds.last().map_or(&[][..], |round| &round.denials);
+        let unexplained = denials.iter().any(|denial| {
+            matches!(denial, Denial::Unknown(failure) if matches!(failure.errno.as_str(), "EACCES" | "EPERM"))
+        });
+        let not_ours = denials.iter().find_map(|denial| match denial {
+            Denial::AppArmor(Refusal { access: LsmAccess::Other(what), .. }) => Some(what),
+            _ => None,
+        });
+        let confiner = self.confiner;
+        let choice = confiner.choice();
+        if !confiner.applies || !unexplained && not_ours.is_none() {
+            return false;
+        }
+        let generated = confiner.held.borrow().is_some();
+        let obstacle = match not_ours {
+            Some(what) => Some(format!("no rule of its own would allow what was denied: {what}")),
+            None => confiner.deaf.get().then(|| "the kernel does not tell what it denies".to_owned()),
+        };
+        if generated && obstacle.is_some() {
+            (confiner.progress)(
+                "verifying: no AppArmor profile allows what was denied, going on without one",
+            );
+            confiner.choose(Confinement { obstacle, ..choice });
+            return true;
+        }
+        if !generated && !choice.beyond_default && default_denies(&proof.profile).is_none() {
+            (confiner.progress)("verifying: looking whether the engine's AppArmor profile is what denies");
+            confiner.choose(Confinement { beyond_default: true, ..choice });
+            return true;
+        }
+        // It was not AppArmor.
+        confiner.choose(Confinement { beyond_default: false, ..choice });
+        false
+    }
+}
