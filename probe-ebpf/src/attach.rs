@@ -40,25 +40,19 @@ fn attach() -> Option<&'static mut Attach> {
     (attach.init != 0).then_some(attach)
 }
 
-/// Whether a task is in the container by a hierarchy of any cgroup version.
+/// Whether a task is in the container by a hierarchy of any cgroup version: 1 or 0.
 #[inline(never)]
-fn in_container(task: u64) -> u32 {
-    let unified = unified_cgroup(task);
-    if is_container(unified) {
-        return 1;
-    }
+fn in_container(task: u64) -> u64 {
+    let mut found = is_container(unified_cgroup(task));
     let set: u64 = read(task, offset!(task_cgroups));
     for index in 0..MAX_SUBSYSTEMS {
         if index as u32 >= fixed(&offsets().css_set_subsystems) {
             break;
         }
         let subsystem: u64 = read(set, offset!(css_set_subsys) + 8 * index);
-        let cgroup: u64 = read(subsystem, offset!(css_cgroup));
-        if subsystem != 0 && cgroup != unified && is_container(cgroup) {
-            return 1;
-        }
+        found |= is_container(read(subsystem, offset!(css_cgroup)));
     }
-    0
+    found
 }
 
 #[inline(always)]

@@ -42,7 +42,7 @@ pub(crate) fn born(ctx: &impl EbpfContext, child: *mut task_struct) {
     } else {
         let cgroup = unified_cgroup(child as u64);
         // Everybody else's children are born where their parents are.
-        if cgroup != unified_cgroup(current() as u64) && is_container(cgroup) {
+        if cgroup != unified_cgroup(current() as u64) && is_container(cgroup) != 0 {
             runtime_task()
         } else if let Some(found) = unmarked(current()) {
             found
@@ -190,63 +190,73 @@ pub(crate) fn index_of(key: &ProgramPath, pid: u32) -> u32 {
 /// How far up a container's cgroup is looked for from the one that a task enters: nested containers
 /// and `systemd` make cgroups of their own below it.
 const MAX_DEPTH: usize = 8;
-/// Where the id stands in a cgroup's name: at the start (docker's cgroupfs driver), behind `crio-`,
-/// behind `docker-` or `libpod-`, behind `cri-containerd-`.
-const ID_OFFSETS: [usize; 4] = [0, 5, 7, 15];
-/// Words of a name that are looked at: the largest offset, an id and the closing zero.
-const NAME_WORDS: usize = (15 + CONTAINER_ID + 1).div_ceil(8);
+/// Words of a name that are looked at: the longest prefix of an id, the id, and room to align it.
+const NAME_WORDS: usize = 11;
+const ID_WORDS: usize = CONTAINER_ID / 8;
 
-/// Whether a cgroup is the container's or below it.
-#[inline(always)]
-pub(crate) fn is_container(cgroup: u64) -> bool {
-    let Some(container) = CONTAINER.get(0) else { return false };
+/// Whether a cgroup is the container's or below it: 1 or 0. Without a way out on the way up, which the verifier
+/// would follow to the caller's end: above the root all reads give zero, and the name is empty.
+#[inline(never)]
+pub(crate) fn is_container(cgroup: u64) -> u64 {
+    let Some(container) = CONTAINER.get(0) else { return 0 };
     if container.armed == 0 {
-        return false;
+        return 0;
     }
+    let mut found = 0;
     let mut node: u64 = read(cgroup, offset!(cgroup_kn));
     for _ in 0..MAX_DEPTH {
-        if node == 0 {
-            return false;
-        }
-        // Zeroed for each name: the helper leaves what is behind a shorter one, which may be the id.
-        let mut bytes = [0u64; NAME_WORDS];
-        let name: u64 = read(node, offset!(kernfs_node_name));
-        // SAFETY: the buffer is ours and of that size; the helper checks the address.
-        unsafe {
-            bpf_probe_read_kernel_str(bytes.as_mut_ptr().cast(), (NAME_WORDS * 8) as u32, name as *const _);
-        }
-        for offset in ID_OFFSETS {
-            // SAFETY: the largest offset and an id fit into a name.
-            if unsafe { same_id(bytes.as_ptr().byte_add(offset), &container.id) } {
-                return true;
-            }
-        }
+        found |= is_named(read(node, offset!(kernfs_node_name)));
         node = read(node, offset!(kernfs_node_parent));
     }
-    false
+    found
 }
 
-/// Compares without a branch per byte, which the verifier would have to follow.
-///
-/// # Safety
-///
-/// `name` has [`CONTAINER_ID`] readable bytes.
+/// Whether the id stands in a cgroup's name: at the start (docker's cgroupfs driver), behind `crio-`, behind
+/// `docker-` or `libpod-`, behind `cri-containerd-`. A function of its own for its stack's sake.
+#[inline(never)]
+fn is_named(name: u64) -> u64 {
+    let Some(container) = CONTAINER.get(0) else { return 0 };
+    let id: *const u64 = container.id.as_ptr().cast();
+    // Each prefix ends at a whole word when the name begins at the place beside it.
+    stands_at(id, &name_at(name, 0), 0)
+        | stands_at(id, &name_at(name, 3), (3 + 5) / 8)
+        | stands_at(id, &name_at(name, 1), (1 + 7) / 8)
+        | stands_at(id, &name_at(name, 1), (1 + 15) / 8)
+}
+
+/// A name from that byte on, between zeroes: the helper leaves what is behind a shorter one.
 #[inline(always)]
-unsafe fn same_id(name: *const u64, id: &[u8; CONTAINER_ID]) -> bool {
-    let id: *const u64 = id.as_ptr().cast();
-    let mut difference = 0;
-    for word in 0..CONTAINER_ID / 8 {
-        // SAFETY: the caller's promise.
-        difference |= unsafe { name.add(word).read_unaligned() ^ id.add(word).read_unaligned() };
+fn name_at(name: u64, place: usize) -> [u64; NAME_WORDS] {
+    let mut words = [0; NAME_WORDS];
+    let bytes: *mut u8 = words.as_mut_ptr().cast();
+    // SAFETY: the rest of the buffer is that long; the helper checks the address.
+    unsafe {
+        bpf_probe_read_kernel_str(bytes.add(place).cast(), (NAME_WORDS * 8 - 8) as u32, name as *const _);
     }
-    difference == 0
+    words
+}
+
+/// 1 when the id stands at that word, else 0; without a branch, which the verifier would have to follow.
+#[inline(always)]
+fn stands_at(id: *const u64, words: &[u64; NAME_WORDS], place: usize) -> u64 {
+    let mut difference = 0;
+    for word in 0..ID_WORDS {
+        // SAFETY: an id has that many words; a map's value is aligned to eight bytes.
+        difference |= words[place + word] ^ unsafe { *id.add(word) };
+    }
+    // The sign of a number or of its negative is set unless it is zero. The compiler, where it sees that the two are
+    // one, makes a comparison of it, for which this processor has branches only.
+    let place = &raw const difference;
+    // SAFETY: from a variable.
+    let (one, other) = unsafe { (place.read_volatile(), place.read_volatile()) };
+    ((one | other.wrapping_neg()) >> 63) ^ 1
 }
 
 /// A runtime moves the container's first process, or that of `docker exec`, into its cgroup.
 #[btf_tracepoint(function = "cgroup_attach_task")]
 pub(crate) fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
     let task = ctx.arg::<*mut task_struct>(2);
-    if TASKS.get(task).is_none() && is_container(ctx.arg(0)) {
+    if TASKS.get(task).is_none() && is_container(ctx.arg(0)) != 0 {
         debug!(
             &ctx,
             "a runtime's process {} entered the container's cgroup",

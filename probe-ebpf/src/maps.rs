@@ -3,7 +3,7 @@
 use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::{Array, HashMap, PerCpuArray, RingBuf},
-    helpers::bpf_probe_read_kernel,
+    helpers::generated::bpf_probe_read_kernel,
     macros::btf_map,
 };
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
@@ -157,11 +157,20 @@ pub(crate) fn offsets() -> &'static Offsets {
     &OFFSETS
 }
 
-/// Reads a `T` at `base + offset` in kernel memory; zero when it cannot be read.
+/// Reads a `T` at `base + offset` in kernel memory; zero when it cannot be read, as the helper leaves it then
+/// (`bpf_probe_read_kernel_common`). Its answer is not looked at: the verifier would follow both.
 #[inline(always)]
 pub(crate) fn read<T: Copy + Default>(base: u64, offset: usize) -> T {
-    // SAFETY: the helper checks the address.
-    unsafe { bpf_probe_read_kernel((base as usize + offset) as *const T) }.unwrap_or_default()
+    let mut value = T::default();
+    // SAFETY: the value is ours and of that size; the helper checks the address.
+    unsafe {
+        bpf_probe_read_kernel(
+            (&raw mut value).cast(),
+            size_of::<T>() as u32,
+            (base as usize + offset) as *const _,
+        );
+    }
+    value
 }
 
 /// Adds to a status counter.

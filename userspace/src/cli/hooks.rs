@@ -4,7 +4,7 @@ use crate::probe::HookSet;
 
 /// The option of every verb that records.
 #[derive(Clone, Copy, Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct Chosen {
     /// The kernel's hooks to record by, instead of the cheapest by which nothing is lost
     #[arg(long, value_name = "KIND", value_enum, default_value_t = Kind::Auto)]
     hooks: Kind,
@@ -26,7 +26,7 @@ enum Kind {
     Kprobe,
 }
 
-impl Arguments {
+impl Chosen {
     pub(super) fn set(self) -> HookSet {
         match self.hooks {
             Kind::Auto => HookSet::Auto,

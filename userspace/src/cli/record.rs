@@ -38,7 +38,7 @@ pub(super) struct Arguments {
     #[arg(short, long)]
     verbose: bool,
     #[command(flatten)]
-    hooks: hooks::Arguments,
+    hooks: hooks::Chosen,
     /// Watch this running container, by its name or id, instead of running something
     #[arg(long, value_name = "NAME", conflicts_with = "command")]
     container: Option<String>,

@@ -36,7 +36,7 @@ pub(super) struct Judge {
     #[arg(long, value_name = "CMD")]
     pub(super) prepare: Option<String>,
     #[command(flatten)]
-    pub(super) hooks: hooks::Arguments,
+    pub(super) hooks: hooks::Chosen,
 }
 
 pub(super) fn verify(arguments: &Arguments) -> Result<ExitCode> {
