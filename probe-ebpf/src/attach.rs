@@ -2,8 +2,8 @@
 //! nothing new.
 
 use crate::{
-    identity::{count_end, index_of, is_container, unified_cgroup},
-    maps::{ATTACH, RUNNING, count, fixed, offset, offsets, read},
+    identity::{count_end, index_of, is_container, unified_cgroup, wanted},
+    maps::{ATTACH, RUNNING, attaches, count, fixed, offset, offsets, read},
     syscalls::in_progress,
     tasks::TASKS,
 };
@@ -43,14 +43,15 @@ fn attach() -> Option<&'static mut Attach> {
 /// Whether a task is in the container by a hierarchy of any cgroup version: 1 or 0.
 #[inline(never)]
 fn in_container(task: u64) -> u64 {
-    let mut found = is_container(unified_cgroup(task));
+    let Some(id) = wanted() else { return 0 };
+    let mut found = is_container(unified_cgroup(task), id);
     let set: u64 = read(task, offset!(task_cgroups));
     for index in 0..MAX_SUBSYSTEMS {
         if index as u32 >= fixed(&offsets().css_set_subsystems) {
             break;
         }
         let subsystem: u64 = read(set, offset!(css_set_subsys) + 8 * index);
-        found |= is_container(read(subsystem, offset!(css_cgroup)));
+        found |= is_container(read(subsystem, offset!(css_cgroup)), id);
     }
     found
 }
@@ -72,6 +73,9 @@ fn workload(attach: &Attach, registers: u64) -> Task {
 /// attached to, but was not found yet: the iterator may be past the child's place.
 #[inline(always)]
 pub(crate) fn unmarked(parent: *mut task_struct) -> Option<Task> {
+    if !attaches() {
+        return None;
+    }
     let attach = attach()?;
     (attach.marking != 0 && in_container(parent as u64) != 0).then(|| workload(attach, 0))
 }

@@ -42,7 +42,8 @@ pub(crate) fn born(ctx: &impl EbpfContext, child: *mut task_struct) {
     } else {
         let cgroup = unified_cgroup(child as u64);
         // Everybody else's children are born where their parents are.
-        if cgroup != unified_cgroup(current() as u64) && is_container(cgroup) != 0 {
+        let is_new = cgroup != unified_cgroup(current() as u64);
+        if is_new && wanted().is_some_and(|id| is_container(cgroup, id) != 0) {
             runtime_task()
         } else if let Some(found) = unmarked(current()) {
             found
@@ -192,20 +193,24 @@ pub(crate) fn index_of(key: &ProgramPath, pid: u32) -> u32 {
 const MAX_DEPTH: usize = 8;
 /// Words of a name that are looked at: the longest prefix of an id, the id, and room to align it.
 const NAME_WORDS: usize = 11;
-const ID_WORDS: usize = CONTAINER_ID / 8;
+pub(crate) const ID_WORDS: usize = CONTAINER_ID / 8;
+
+/// The id of the container to find, when there is one.
+#[inline(always)]
+pub(crate) fn wanted() -> Option<&'static [u64; ID_WORDS]> {
+    let container = CONTAINER.get(0)?;
+    // SAFETY: an id is that long, and a map's value aligned to eight bytes.
+    (container.armed != 0).then(|| unsafe { &*container.id.as_ptr().cast() })
+}
 
 /// Whether a cgroup is the container's or below it: 1 or 0. Without a way out on the way up, which the verifier
 /// would follow to the caller's end: above the root all reads give zero, and the name is empty.
 #[inline(never)]
-pub(crate) fn is_container(cgroup: u64) -> u64 {
-    let Some(container) = CONTAINER.get(0) else { return 0 };
-    if container.armed == 0 {
-        return 0;
-    }
+pub(crate) fn is_container(cgroup: u64, id: &[u64; ID_WORDS]) -> u64 {
     let mut found = 0;
     let mut node: u64 = read(cgroup, offset!(cgroup_kn));
     for _ in 0..MAX_DEPTH {
-        found |= is_named(read(node, offset!(kernfs_node_name)));
+        found |= is_named(read(node, offset!(kernfs_node_name)), id);
         node = read(node, offset!(kernfs_node_parent));
     }
     found
@@ -214,9 +219,7 @@ pub(crate) fn is_container(cgroup: u64) -> u64 {
 /// Whether the id stands in a cgroup's name: at the start (docker's cgroupfs driver), behind `crio-`, behind
 /// `docker-` or `libpod-`, behind `cri-containerd-`. A function of its own for its stack's sake.
 #[inline(never)]
-fn is_named(name: u64) -> u64 {
-    let Some(container) = CONTAINER.get(0) else { return 0 };
-    let id: *const u64 = container.id.as_ptr().cast();
+fn is_named(name: u64, id: &[u64; ID_WORDS]) -> u64 {
     // Each prefix ends at a whole word when the name begins at the place beside it.
     stands_at(id, &name_at(name, 0), 0)
         | stands_at(id, &name_at(name, 3), (3 + 5) / 8)
@@ -238,11 +241,10 @@ fn name_at(name: u64, place: usize) -> [u64; NAME_WORDS] {
 
 /// 1 when the id stands at that word, else 0; without a branch, which the verifier would have to follow.
 #[inline(always)]
-fn stands_at(id: *const u64, words: &[u64; NAME_WORDS], place: usize) -> u64 {
+fn stands_at(id: &[u64; ID_WORDS], words: &[u64; NAME_WORDS], place: usize) -> u64 {
     let mut difference = 0;
-    for word in 0..ID_WORDS {
-        // SAFETY: an id has that many words; a map's value is aligned to eight bytes.
-        difference |= words[place + word] ^ unsafe { *id.add(word) };
+    for (word, of_id) in words[place..].iter().zip(id) {
+        difference |= word ^ of_id;
     }
     // The sign of a number or of its negative is set unless it is zero. The compiler, where it sees that the two are
     // one, makes a comparison of it, for which this processor has branches only.
@@ -256,7 +258,7 @@ fn stands_at(id: *const u64, words: &[u64; NAME_WORDS], place: usize) -> u64 {
 #[btf_tracepoint(function = "cgroup_attach_task")]
 pub(crate) fn cgroup_attach_task(ctx: BtfTracePointContext) -> i32 {
     let task = ctx.arg::<*mut task_struct>(2);
-    if TASKS.get(task).is_none() && is_container(ctx.arg(0)) != 0 {
+    if TASKS.get(task).is_none() && wanted().is_some_and(|id| is_container(ctx.arg(0), id) != 0) {
         debug!(
             &ctx,
             "a runtime's process {} entered the container's cgroup",

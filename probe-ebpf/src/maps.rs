@@ -129,6 +129,16 @@ static OFFSETS: Offsets = Offsets {
 #[unsafe(no_mangle)]
 static LEAST_ADDRESS: u64 = 0;
 
+/// 1 when a container that runs already is to be attached to. The verifier leaves out what is for that alone.
+#[unsafe(no_mangle)]
+static ATTACHES: u32 = 0;
+
+/// [`ATTACHES`], read so that the compiler cannot fold in the zero above.
+#[inline(always)]
+pub(crate) fn attaches() -> bool {
+    fixed(&ATTACHES) != 0
+}
+
 /// Addresses below take a capability to map.
 #[inline(always)]
 pub(crate) fn least_address() -> u64 {

@@ -1,7 +1,7 @@
 //! Which system calls the workload makes, which fail or open a file, and what it asks of its capability sets.
 
 use crate::{
-    maps::{CAPABILITY_SETS, COUNTS, FAILURES, SEEN, STATUS, count, offset, sighted},
+    maps::{CAPABILITY_SETS, COUNTS, FAILURES, SEEN, STATUS, count, fixed, offset, offsets, sighted},
     mounts::{may_mount, mounted},
     paths::{is_open, opened},
     tasks::{TASKS, current},
@@ -175,11 +175,12 @@ fn runtime_call(state: &mut Task, regs: u64, abi: u32, number: u32) {
 /// An argument of the call whose registers these are, 0 to 4.
 #[inline(always)]
 pub(crate) fn argument(regs: u64, abi: u32, index: usize) -> u64 {
-    if abi == COMPAT {
-        u64::from(crate::maps::read::<u64>(regs, offset!(regs_compat[index])) as u32)
-    } else {
-        crate::maps::read(regs, offset!(regs_native[index]))
-    }
+    let compat = abi == COMPAT;
+    let places = if compat { &offsets().regs_compat } else { &offsets().regs_native };
+    // No index beyond is asked for, but the compiler need not be able to tell.
+    let Some(place) = places.get(index) else { return 0 };
+    let value: u64 = crate::maps::read(regs, fixed(place) as usize);
+    if compat { u64::from(value as u32) } else { value }
 }
 
 /// `ioctl(LOOP_CTL_GET_FREE)`: which loop device the workload gets is chance.

@@ -18,6 +18,9 @@ use crate::{target_directory, workspace};
 const OBJECT: &str = "userspace/ebpf/probe.bpf.o";
 const RECORD: &str = "userspace/ebpf/probe.bpf.json";
 
+/// In the names of all functions that a panic calls.
+const PANIC: &[u8] = b"9panicking";
+
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Write nothing; fail when the committed object was not built from this source
@@ -105,7 +108,13 @@ fn build(tools: &Tools) -> Result<Vec<u8>> {
         .status()
         .with_context(|| format!("run {}", tools.objcopy().display()))?;
     ensure!(status.success(), "cannot strip {}", linked.display());
-    fs::read(&stripped).with_context(|| format!("read {}", stripped.display()))
+    let bytes = fs::read(&stripped).with_context(|| format!("read {}", stripped.display()))?;
+    // The kernel refuses it, but only when the program that may panic is loaded.
+    ensure!(
+        !bytes.windows(PANIC.len()).any(|window| window == PANIC),
+        "a program may panic (an index or a slice whose bounds the compiler cannot tell)"
+    );
+    Ok(bytes)
 }
 
 fn flags(tools: &Tools) -> Result<Vec<String>> {

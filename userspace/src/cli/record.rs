@@ -76,7 +76,7 @@ pub(super) fn record(arguments: &Arguments) -> Result<ExitCode> {
 fn watch(name: &str, arguments: &Arguments) -> Result<Recorded> {
     let running = Running::find(name, arguments.engine)?;
     let options = Options {
-        hooks: Hooks { failures: true, verbose: arguments.verbose, set: arguments.hooks.set() },
+        hooks: Hooks { failures: true, verbose: arguments.verbose, attach: true, set: arguments.hooks.set() },
         // It keeps its own.
         streams: Streams::Inherit,
         clean_up: false,
@@ -94,6 +94,7 @@ fn run(arguments: &Arguments) -> Result<Recorded> {
             // What an engine masks or mounts read-only is seen by the same hook.
             failures: arguments.failures || matches!(workload, Workload::Container(..)),
             verbose: arguments.verbose,
+            attach: false,
             set: arguments.hooks.set(),
         },
         // Standard output is the trace's when it has no file.

@@ -49,6 +49,8 @@ pub struct Hooks {
     pub failures: bool,
     /// Let the kernel side say what it does.
     pub verbose: bool,
+    /// Attach to a container that runs already, [`Probe::attach_container`].
+    pub attach: bool,
     /// Which of the kernel's hooks.
     pub set: HookSet,
 }
@@ -103,6 +105,7 @@ impl Probe {
             .allow_unsupported_maps()
             .override_global("OFFSETS", &offsets, true)
             .override_global("LEAST_ADDRESS", &direct::least_address(), true)
+            .override_global("ATTACHES", &u32::from(hooks.attach), true)
             .override_global("AYA_LOG_LEVEL", &level, true)
             .load(OBJECT)
             .map_err(no_maps)?;

@@ -143,7 +143,7 @@ pub struct Verifier<'a> {
 impl Verifier<'_> {
     /// All that a comparison needs.
     fn hooks(&self) -> Hooks {
-        Hooks { failures: true, verbose: false, set: self.policy.hooks }
+        Hooks { failures: true, set: self.policy.hooks, ..Hooks::default() }
     }
 
     fn quiet(&self, limit: Option<Duration>) -> Options {
