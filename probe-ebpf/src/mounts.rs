@@ -2,7 +2,7 @@
 
 use crate::{
     maps::{MOUNT_SCRATCH, MOUNTS, OPENED_SCRATCH, add, count, offset, read},
-    syscalls::{COMPAT, argument},
+    syscalls::{COMPAT, argument, identify},
     tasks::TASKS,
     walk::{depth, descend, forget_depth},
 };
@@ -25,17 +25,13 @@ pub(crate) fn may_mount(number: u32) -> bool {
     matches!(number, 155 | 165 | 166 | 21 | 22 | 52 | 217 | OPEN_TREE..=FSMOUNT | MOUNT_SETATTR)
 }
 
-/// Which arguments of a call are what; [`NONE`] is no argument of it.
-struct Arguments {
-    kind: usize,
-    source: usize,
-    target: usize,
-    flags: usize,
-}
+/// No argument of the call.
 const NONE: usize = 9;
 
+/// Which arguments of a call are the kind of file system, the source, the target and the flags: a byte each, from
+/// the lowest; 0 when it is none of the mounting calls.
 #[inline(always)]
-fn arguments(compat: bool, number: u32) -> Option<Arguments> {
+fn arguments(compat: bool, number: u32) -> u64 {
     let [kind, source, target, flags] = match (compat, number) {
         (_, OPEN_TREE) => [NONE, 1, NONE, 2],
         (_, MOVE_MOUNT) => [NONE, 1, 3, 4],
@@ -48,24 +44,40 @@ fn arguments(compat: bool, number: u32) -> Option<Arguments> {
         (true, 22) => [NONE, NONE, 0, NONE],
         // pivot_root: the new root, and where the old one goes.
         (false, 155) | (true, 217) => [NONE, 1, 0, NONE],
-        _ => return None,
+        _ => return 0,
     };
-    Some(Arguments { kind, source, target, flags })
+    (kind | source << 8 | target << 16 | flags << 24) as u64
 }
 
-/// Notes a call that has just ended; `call` is its ABI and number.
+/// Passes a number through the map: the verifier follows the rest once for each value that it knows of one.
+#[inline(always)]
+fn forget(place: &mut u64, number: u64) -> u64 {
+    let place = &raw mut *place;
+    // SAFETY: from a reference.
+    unsafe {
+        place.write_volatile(number);
+        place.read_volatile()
+    }
+}
+
+/// Notes a call that has just ended.
 #[inline(never)]
-pub(crate) fn mounted(task: *mut task_struct, regs: u64, call: u32, result: i64) -> u32 {
-    let (abi, syscall) = (call >> 16, call & 0xffff);
+pub(crate) fn mounted(task: *mut task_struct, regs: u64, result: i64) -> u32 {
     let Some(state) = TASKS.get(task) else { return 0 };
-    let Some(which) = arguments(abi == COMPAT, syscall) else { return 0 };
     let Some(scratch) = MOUNT_SCRATCH.get_ptr_mut(0) else { return 0 };
     if state.stage != STAGE_WORKLOAD {
         return 0;
     }
     // SAFETY: per-processor scratch space; tracepoint programs are not preempted by one another.
     let MountSeen { key, value } = unsafe { &mut *scratch };
-    let number = |index| if index == NONE { 0 } else { argument(regs, abi, index) };
+    let (abi, number) = identify(task, read(regs, offset!(regs_syscall)));
+    let which = forget(&mut key.flags, arguments(abi == COMPAT, number));
+    if which == 0 {
+        return 0;
+    }
+    let call = forget(&mut key.flags, u64::from(abi) << 32 | u64::from(number));
+    let (abi, syscall) = ((call >> 32) as u32, call as u32);
+    let number = |place: u32| argument(regs, abi, (which >> (8 * place)) as usize & 0xff);
     let fs: u64 = read(task as u64, offset!(task_fs));
     let directory = fs + offset!(fs_directory) as u64;
     *key = MountKey {
@@ -73,21 +85,24 @@ pub(crate) fn mounted(task: *mut task_struct, regs: u64, call: u32, result: i64)
         syscall,
         abi,
         errno: if result < 0 { -result as u32 } else { 0 },
-        descriptors: descriptors(regs, abi, syscall),
+        descriptors: 0,
         reserved: 0,
-        flags: number(which.flags),
+        flags: 0,
         directory: read(directory, offset!(path_entry)),
         kind: [0; _],
         source: [0; _],
         target: [0; _],
     };
-    string(&mut key.kind, number(which.kind));
+    key.flags = number(3);
+    key.descriptors = descriptors(regs, abi, syscall);
+    string(&mut key.kind, number(0));
+    let syscall = forget(&mut value.count, u64::from(syscall)) as u32;
     // Other options of a file system may be secret, and say nothing of its place.
     if syscall == FSCONFIG && key.kind[..7] != *b"source\0" {
         return 0;
     }
-    string(&mut key.source, number(which.source));
-    string(&mut key.target, number(which.target));
+    string(&mut key.source, number(1));
+    string(&mut key.target, number(2));
     if let Some(MountValue { count, .. }) = MOUNTS.get_ptr_mut(&*key).map(|known| unsafe { &mut *known }) {
         add(count);
         return 0;
@@ -115,13 +130,11 @@ fn descriptors(regs: u64, abi: u32, syscall: u32) -> u32 {
     u32::from(source) * SOURCE_DESCRIPTOR + u32::from(target) * TARGET_DESCRIPTOR
 }
 
-/// Reads a string of the process's; empty when there is none.
+/// Reads a string of the process's; empty when there is none, as nothing is mapped at zero.
 #[inline(always)]
 fn string<const N: usize>(into: &mut [u8; N], address: u64) {
-    if address != 0 {
-        // SAFETY: as long as `into` is; the helper checks the source.
-        unsafe { bpf_probe_read_user_str(into.as_mut_ptr().cast(), N as u32, address as *const _) };
-    }
+    // SAFETY: as long as `into` is; the helper checks the source.
+    unsafe { bpf_probe_read_user_str(into.as_mut_ptr().cast(), N as u32, address as *const _) };
 }
 
 /// Where a `struct path` is, from the root of its mount namespace, as `prepend_path` (fs/d_path.c) walks.

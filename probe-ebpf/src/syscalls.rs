@@ -27,7 +27,7 @@ const X32: u32 = 2;
 
 /// ABI and number of the call that `id` names.
 #[inline(always)]
-fn identify(task: *mut task_struct, id: u64) -> (u32, u32) {
+pub(crate) fn identify(task: *mut task_struct, id: u64) -> (u32, u32) {
     let status: u32 = task_field(task, offset!(task_status));
     // Arithmetic, because the verifier would follow each branch to the end of the program.
     let compat = status / TS_COMPAT & 1;
@@ -273,11 +273,12 @@ pub(crate) fn left(regs: *const u8, result: i64) {
     // Most calls are none of these under any ABI; only of the rest the task is asked for its own.
     let number = (id & !X32_BIT) as u32;
     if may_mount(number) {
-        let task = current();
-        let (abi, number) = identify(task, id);
-        mounted(task, regs as u64, abi << 16 | number, result);
-    }
-    if result >= 0 {
+        // None of them opens a file. It reads the number again: the verifier would follow it once for each here.
+        mounted(current(), regs as u64, result);
+        if result >= 0 {
+            return;
+        }
+    } else if result >= 0 {
         if !is_open(false, number) && !is_open(true, number) {
             return;
         }
