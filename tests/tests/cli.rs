@@ -58,7 +58,7 @@ fn a_docker_that_cannot_be_asked_is_named() -> Result<()> {
             command
         };
         finish(command("out").env("PATH", "/nonexistent"))?
-            .expect(4, &["`docker` cannot be run", "install the docker client"])?;
+            .expect(4, &["`docker` cannot be run", "install docker"])?;
         finish(command("out").env("DOCKER_HOST", "unix:///nonexistent"))?
             .expect(4, &["daemon does not answer", "start it", "unix:///nonexistent"])?;
     }

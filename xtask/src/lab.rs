@@ -190,6 +190,10 @@ fn visit(
             Outcome::Died(words) if attempt == 1 => {
                 eprintln!("lab: the machine with Linux {name} died, trying once more:\n{words}");
             }
+            // engines.sh says so when an engine did not start.
+            Outcome::Exit(97) if attempt == 1 => {
+                eprintln!("lab: the engines on Linux {name} did not start, trying once more");
+            }
             other => bail!("the machine with Linux {name} did not make its table: {other:?}"),
         }
     }

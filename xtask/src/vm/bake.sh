@@ -8,4 +8,6 @@ podman import -q -c "$settings" /unpriv/image.tar unpriv-zoo:latest >/dev/null
 say "podman has the test image"
 kill $dockerd
 wait $dockerd || true
-rm -rf /var/log/dockerd.log /run/docker* /var/tmp/*
+kill $containerd
+wait $containerd || true
+rm -rf /var/log/dockerd.log /var/log/containerd.log /run/docker* /var/tmp/*

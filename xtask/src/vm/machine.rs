@@ -216,8 +216,14 @@ fn emulator(host: &Host) -> Result<(Command, u32)> {
         bail!("{NAME} is missing: apt-get install qemu-system-x86");
     }
     let own = major_version(&mut Command::new(NAME))?;
+    // It ends when the thread that started it does, however that ends.
+    let start = |program: &Path| {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig=KILL", "--"]).arg(program);
+        command
+    };
     if own >= SAFE_QEMU {
-        return Ok((Command::new(NAME), own));
+        return Ok((start(NAME.as_ref()), own));
     }
     let directory = host.cached("qemu");
     if !directory.exists() {
@@ -227,7 +233,7 @@ fn emulator(host: &Host) -> Result<(Command, u32)> {
         fs::rename(&part, &directory).with_context(|| format!("make {}", directory.display()))?;
     }
     let newer = || {
-        let mut command = Command::new(directory.join("usr/bin").join(NAME));
+        let mut command = start(&directory.join("usr/bin").join(NAME));
         command.env("QEMU_MODULE_DIR", directory.join("usr/lib/x86_64-linux-gnu/qemu"));
         command.arg("-L").arg(directory.join("usr/share/qemu"));
         command.arg("-L").arg(directory.join("usr/share/seabios"));
@@ -236,7 +242,7 @@ fn emulator(host: &Host) -> Result<(Command, u32)> {
     // It uses the libraries of the installed one, which are not the same everywhere.
     match major_version(&mut newer()) {
         Ok(version) => Ok((newer(), version)),
-        Err(_) => Ok((Command::new(NAME), own)),
+        Err(_) => Ok((start(NAME.as_ref()), own)),
     }
 }
 

@@ -29,7 +29,6 @@ const PACKAGES: &str = "docker.io runc crun podman netavark aardvark-dns uidmap 
     ca-certificates dmsetup cryptsetup-bin systemd";
 /// Virtual size in MiB: what a machine can write is what is left of it.
 const SIZE: u64 = 8192;
-const ENGINES: &str = include_str!("engines.sh");
 const BAKE: &str = include_str!("bake.sh");
 
 /// podman without systemd and without CNI plugins.
@@ -75,7 +74,7 @@ impl Root {
 /// What the disk is made by; another recipe makes another one.
 fn recipe(suite: &str, files: &[&Path]) -> Result<String> {
     let mut hash = Sha256::new();
-    for text in [suite, PACKAGES, ENGINES, BAKE, CONTAINERS_CONF] {
+    for text in [suite, PACKAGES, BAKE, CONTAINERS_CONF] {
         hash.update(text);
     }
     for file in files {
