@@ -51,7 +51,15 @@ pub(super) fn call_site(callers: &[u64], symbols: &BTreeMap<u64, String>) -> Vec
 fn is_check(name: &str) -> bool {
     matches!(name, "cap_capable" | "security_capable")
         || name.starts_with("bpf_trampoline_")
-        || name.starts_with("bpf_prog_")
+        || name.strip_prefix("bpf_prog_").is_some_and(is_tagged)
+}
+
+/// Whether the rest of a name is that of a loaded program, `TAG_NAME` (`bpf_get_prog_name`, kernel/bpf/core.c): the
+/// kernel has functions of its own whose names begin like theirs.
+fn is_tagged(rest: &str) -> bool {
+    const TAG: usize = 16;
+    let tag = rest.split('_').next().unwrap_or_default();
+    tag.len() == TAG && tag.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Where the kernel is entered: above it there is nothing to learn.
@@ -79,6 +87,20 @@ mod tests {
         assert_eq!(found[&0xffff_ffff_8100_0010], "first");
         assert_eq!(found[&0xffff_ffff_8100_0020], "first", "the call ends `first`");
         assert_eq!(found[&0xffff_ffff_8100_0031], "second");
+    }
+
+    #[test]
+    fn the_kernels_own_functions_for_programs_are_callers() {
+        let symbols: BTreeMap<u64, String> = (1..)
+            .zip([
+                "bpf_prog_0123456789abcdef_sees",
+                "bpf_prog_select_runtime",
+                "do_seccomp",
+                "__x64_sys_seccomp",
+            ])
+            .map(|(address, name)| (address, name.to_owned()))
+            .collect();
+        assert_eq!(call_site(&[1, 2, 3, 4], &symbols), ["bpf_prog_select_runtime", "do_seccomp"]);
     }
 
     #[test]

@@ -23,14 +23,15 @@ pub(super) fn size_of(directory: &Path) -> Result<u64> {
     Ok(size * 11 / 10 + 24)
 }
 
-/// All files of an ext4 image, into a directory.
+/// All files of an ext4 image, into a directory; what has the same name there is replaced.
 pub(super) fn read_back(image: &Path, directory: &Path) -> Result<()> {
     std::fs::create_dir_all(directory).with_context(|| format!("make {}", directory.display()))?;
-    // It names what it reads by a mini language of its own, in which a path with blanks is quoted.
-    let request = format!("rdump / \"{}\"", directory.display());
+    // debugfs replaces nothing, and says nothing of it.
+    let fresh = tempfile::tempdir().context("make a temporary directory")?;
+    let request = format!("rdump / \"{}\"", fresh.path().display());
     quietly(Command::new("debugfs").args(["-R", &request]).arg(image))?;
-    drop(std::fs::remove_dir(directory.join("lost+found")));
-    Ok(())
+    drop(std::fs::remove_dir(fresh.path().join("lost+found")));
+    quietly(Command::new("cp").arg("-a").arg(fresh.path().join(".")).arg(directory))
 }
 
 /// The files of a directory as an initramfs; the kernel unpacks several that follow one another.
