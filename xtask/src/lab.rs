@@ -82,8 +82,6 @@ struct Station {
     /// CI boots it.
     #[serde(default)]
     ci: bool,
-    /// Only these engines can run on it.
-    engines: Option<Vec<String>>,
 }
 
 /// Cells that cannot be as they should, and why. What is not named is any.
@@ -173,7 +171,7 @@ fn visit(
     station: &Station,
     parts: &(Kernel, Root),
 ) -> Result<Visit> {
-    let groups = groups(arguments, plan, station)?;
+    let groups = groups(arguments, plan)?;
     let name = format!("{}-{}-{}", station.kernel, station.suite, station.cgroup.name());
     let output = std::path::absolute(arguments.output.join(&name))?;
     let script = format!(
@@ -206,7 +204,7 @@ fn read(path: &Path) -> Result<Findings> {
 }
 
 /// What a machine is to run, by engine: `docker/runc=mount-tmpfs,tun`.
-fn groups(arguments: &Arguments, plan: &Plan, station: &Station) -> Result<Vec<String>> {
+fn groups(arguments: &Arguments, plan: &Plan) -> Result<Vec<String>> {
     let all: Vec<String> = workloads()?
         .into_iter()
         .filter(|workload| workload.expected(Form::Lab).is_some())
@@ -215,8 +213,7 @@ fn groups(arguments: &Arguments, plan: &Plan, station: &Station) -> Result<Vec<S
     let mut groups = Vec::new();
     for (engine, names) in &plan.ci {
         let wanted: Engine = engine.parse().map_err(anyhow::Error::msg)?;
-        let runs = station.engines.as_ref().is_none_or(|engines| engines.contains(engine));
-        if !runs || !arguments.engine.is_empty() && !arguments.engine.contains(&wanted) {
+        if !arguments.engine.is_empty() && !arguments.engine.contains(&wanted) {
             continue;
         }
         let names = match (&arguments.workloads[..], arguments.ci) {

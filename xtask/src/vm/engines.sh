@@ -5,7 +5,6 @@ modprobe -a overlay tun fuse loop 2>/dev/null
 chmod 666 /dev/fuse
 flags="--iptables=false --ip6tables=false --bridge=none"
 [ "${DOCKER_NET:-}" = 1 ] && flags=
-# shellcheck disable=SC2086 # several flags, or none
 # Started by itself: dockerd gives the one that it starts 15 s, which a busy host may not.
 containerd >/var/log/containerd.log 2>&1 &
 containerd=$!
@@ -13,7 +12,9 @@ for _ in $(seq 1200); do
     [ -S /run/containerd/containerd.sock ] && break
     sleep 0.1
 done
-dockerd --containerd=/run/containerd/containerd.sock --storage-driver=overlay2 --exec-opt native.cgroupdriver=cgroupfs --add-runtime crun=/usr/bin/crun $flags \
+# shellcheck disable=SC2086 # several flags, or none
+dockerd --containerd=/run/containerd/containerd.sock --storage-driver=overlay2 \
+    --exec-opt native.cgroupdriver=cgroupfs --add-runtime crun=/usr/bin/crun $flags \
     >/var/log/dockerd.log 2>&1 &
 dockerd=$!
 for _ in $(seq 1200); do
