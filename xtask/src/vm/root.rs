@@ -24,6 +24,8 @@ use crate::{
 
 /// Releases of Debian that the machines, and the test image in them, may be made of.
 pub(crate) const SUITES: [&str; 2] = ["bookworm", "trixie"];
+/// Since trixie the client is no part of docker.io.
+const SPLIT_DOCKER: &str = "trixie";
 /// Engines and tools, beside what the workloads call. systemd is there for containers that mount this /usr.
 const PACKAGES: &str = "docker.io runc crun podman netavark aardvark-dns uidmap slirp4netns apparmor bpftool kmod \
     ca-certificates dmsetup cryptsetup-bin systemd";
@@ -71,10 +73,15 @@ impl Root {
     }
 }
 
+fn packages(suite: &str) -> String {
+    let client = if suite == SPLIT_DOCKER { " docker-cli" } else { "" };
+    format!("{PACKAGES}{client}")
+}
+
 /// What the disk is made by; another recipe makes another one.
 fn recipe(suite: &str, files: &[&Path]) -> Result<String> {
     let mut hash = Sha256::new();
-    for text in [suite, PACKAGES, BAKE, CONTAINERS_CONF] {
+    for text in [suite, &packages(suite), BAKE, CONTAINERS_CONF] {
         hash.update(text);
     }
     for file in files {
@@ -107,16 +114,18 @@ fn build(image: &Path, suite: &str, disk_image: &Path) -> Result<()> {
         cp /etc/resolv.conf "$root/etc/resolv.conf"
         printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"; chmod 755 "$root/usr/sbin/policy-rc.d"
         export DEBIAN_FRONTEND=noninteractive
+        # The image also knows a second architecture, for one program that it has by now.
+        apt="apt-get -qq -o APT::Architectures=$(dpkg --print-architecture)"
         for wait in 10 30 60 0; do
-            chroot "$root" apt-get update -qq --error-on=any >/dev/null && break
+            chroot "$root" $apt update --error-on=any >/dev/null && break
             sleep $wait
         done
         # shellcheck disable=SC2086
-        chroot "$root" apt-get install -y -qq --no-install-recommends $packages >/dev/null
+        chroot "$root" $apt install -y --no-install-recommends $packages >/dev/null
         rm -rf "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/* "$root"/usr/share/doc "$root"/usr/share/man \
             "$root"/usr/share/locale "$root"/etc/cni/net.d/* "$root/usr/sbin/policy-rc.d"
         mkdir -p "$root/unpriv" "$root/out" "$root/new""#,
-        &[&path, &image.to_string_lossy(), PACKAGES],
+        &[&path, &image.to_string_lossy(), &packages(suite)],
     )
     .and_then(|_| {
         let settings = root.path().join("etc/containers/containers.conf");
