@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, Map, MapData},
+    programs::Program,
 };
 use aya_log::EbpfLogger;
 use probe_ebpf::{ABIS, Argument, CONTAINER_ID, Container, Offsets, STAGE_LAUNCHER, SYSCALLS, Task};
@@ -83,6 +84,26 @@ pub struct Probe {
     hooks: BTreeMap<Fact, Vec<String>>,
     preempted: BTreeSet<Fact>,
     pub(super) own: OwnedFd,
+}
+
+impl Drop for Probe {
+    /// Each program's end waits until no processor runs it any more (`synchronize_rcu_tasks`, for trampolines): all
+    /// of them together wait as long as one.
+    fn drop(&mut self) {
+        std::thread::scope(|threads| {
+            for (_, program) in self.ebpf.programs_mut().filter(|(_, program)| program.fd().is_ok()) {
+                threads.spawn(|| match program {
+                    Program::BtfTracePoint(program) => program.unload(),
+                    Program::FEntry(program) => program.unload(),
+                    Program::FExit(program) => program.unload(),
+                    Program::KProbe(program) => program.unload(),
+                    Program::TracePoint(program) => program.unload(),
+                    // Its own drop does the same.
+                    _ => Ok(()),
+                });
+            }
+        });
+    }
 }
 
 impl Probe {
