@@ -88,6 +88,21 @@ pub struct Findings {
     pub cells: Vec<Cell>,
 }
 
+impl Findings {
+    /// With the cells that the same machine found before and not now.
+    #[must_use]
+    pub fn with(mut self, before: Self) -> Self {
+        if (&before.kernel, &before.versions) == (&self.kernel, &self.versions) {
+            let again = |cell: &Cell| {
+                self.cells.iter().any(|now| (&now.workload, &now.engine) == (&cell.workload, &cell.engine))
+            };
+            let kept: Vec<Cell> = before.cells.into_iter().filter(|cell| !again(cell)).collect();
+            self.cells.extend(kept);
+        }
+        self
+    }
+}
+
 /// The line that unpriv is given.
 fn privileged(workload: &Workload, engine: &Engine) -> Vec<String> {
     let mut line: Vec<String> = [&engine.name, "run", "--rm", "--privileged"].map(str::to_owned).into();

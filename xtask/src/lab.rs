@@ -28,8 +28,10 @@ use crate::{
 /// What the machines run, and which cells cannot be as they should.
 const PLAN: &str = "tests/lab.toml";
 const TABLE: &str = "docs/kernels.md";
-/// Seconds for one machine: a cell takes some ten.
-const LIMIT: u64 = 3000;
+const FINDINGS: &str = "findings.json";
+/// Seconds for one machine to start, and for each cell, which takes some ten on a quiet host.
+const START: u64 = 300;
+const PER_CELL: u64 = 60;
 
 /// Run the workload zoo on Debian kernels under docker and podman, runc and crun, with real `--privileged`
 ///
@@ -40,6 +42,9 @@ pub(crate) struct Arguments {
     /// Only these kernels
     #[arg(short, long, value_parser = Kernel::names())]
     kernel: Vec<String>,
+    /// Only these machines, as 6.12-trixie-v2
+    #[arg(short, long)]
+    machine: Vec<String>,
     /// Only these engines, as docker/runc
     #[arg(short, long)]
     engine: Vec<Engine>,
@@ -49,10 +54,10 @@ pub(crate) struct Arguments {
     /// Machines at a time
     #[arg(short, long, default_value_t = 2)]
     jobs: usize,
-    /// Where findings and the bundles of wrong answers go
+    /// Where findings and the bundles of wrong answers go; a machine's findings stay there until it makes them again
     #[arg(short, long, default_value = "target/lab")]
     output: PathBuf,
-    /// Write the table into docs/kernels.md
+    /// Write the tables of all findings there into docs/kernels.md
     #[arg(long)]
     bless: bool,
     /// Only these workloads, on every machine and under every engine
@@ -64,7 +69,7 @@ pub(crate) struct Arguments {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Plan {
     machine: Vec<Station>,
-    /// What CI runs on its machines, by engine.
+    /// The engines, and what CI runs under each on its machines.
     ci: BTreeMap<String, Vec<String>>,
     #[serde(default)]
     exception: Vec<Exception>,
@@ -82,6 +87,12 @@ struct Station {
     /// CI boots it.
     #[serde(default)]
     ci: bool,
+}
+
+impl Station {
+    fn name(&self) -> String {
+        format!("{}-{}-{}", self.kernel, self.suite, self.cgroup.name())
+    }
 }
 
 /// Cells that cannot be as they should, and why. What is not named is any.
@@ -111,14 +122,17 @@ impl Plan {
 
     /// Why a cell may be wrong.
     fn excuse(&self, station: &Station, cell: &Cell) -> Option<&str> {
-        let fits = |exception: &&Exception| {
-            exception.kernel.as_ref().is_none_or(|kernel| *kernel == station.kernel)
-                && exception.suite.as_ref().is_none_or(|suite| *suite == station.suite)
-                && exception.cgroup.is_none_or(|cgroup| cgroup == station.cgroup)
-                && exception.engine.as_ref().is_none_or(|engine| *engine == cell.engine.to_string())
-                && exception.workload.as_ref().is_none_or(|workload| *workload == cell.workload)
-        };
-        self.exception.iter().find(fits).map(|exception| exception.why.as_str())
+        self.exception.iter().find(|exception| exception.is_for(station, cell)).map(|one| one.why.as_str())
+    }
+}
+
+impl Exception {
+    fn is_for(&self, station: &Station, cell: &Cell) -> bool {
+        self.kernel.as_ref().is_none_or(|kernel| *kernel == station.kernel)
+            && self.suite.as_ref().is_none_or(|suite| *suite == station.suite)
+            && self.cgroup.is_none_or(|cgroup| cgroup == station.cgroup)
+            && self.engine.as_ref().is_none_or(|engine| *engine == cell.engine.to_string())
+            && self.workload.as_ref().is_none_or(|workload| *workload == cell.workload)
     }
 }
 
@@ -128,9 +142,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         .machine
         .iter()
         .filter(|station| arguments.kernel.is_empty() || arguments.kernel.contains(&station.kernel))
+        .filter(|station| arguments.machine.is_empty() || arguments.machine.contains(&station.name()))
         .filter(|station| !arguments.ci || station.ci)
         .collect();
-    ensure!(!stations.is_empty(), "{PLAN} has no such machine");
+    ensure!(
+        !stations.is_empty(),
+        "no such machine; {PLAN} has {}",
+        plan.machine.iter().map(Station::name).collect::<Vec<_>>().join(", ")
+    );
     let (lab, parts) =
         Lab::ready(stations.iter().map(|station| (station.kernel.as_str(), station.suite.as_str())))?;
     let begin = Instant::now();
@@ -152,15 +171,42 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             });
         }
     });
-    let visits = results.into_inner().unwrap_or_default().into_values().collect::<Result<Vec<_>>>()?;
-    let text = table::markdown(&plan, &visits);
-    println!("{text}");
-    if arguments.bless {
-        fs::write(workspace().join(TABLE), table::page(&text)).with_context(|| format!("write {TABLE}"))?;
+    let mut visits = Vec::new();
+    let mut broken = Vec::new();
+    for result in results.into_inner().unwrap_or_default().into_values() {
+        match result {
+            Ok(visit) => visits.push(visit),
+            Err(error) => broken.push(error),
+        }
     }
-    let verdict = table::verdict(&plan, &visits);
+    println!("{}", table::markdown(&plan, &visits));
+    if arguments.bless {
+        let all = table::markdown(&plan, &known(arguments, &plan)?);
+        fs::write(workspace().join(TABLE), table::page(&all)).with_context(|| format!("write {TABLE}"))?;
+    }
+    for error in &broken {
+        println!("lab: {error:#}");
+    }
+    let needless = table::needless(&plan, &visits);
+    for words in &needless {
+        println!("lab: {words}");
+    }
+    let mut verdict = table::verdict(&plan, &visits);
+    verdict.failed += broken.len() + needless.len();
     println!("{verdict} ({} s)", begin.elapsed().as_secs());
     Ok(if verdict.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the plan's machines found, now or before.
+fn known(arguments: &Arguments, plan: &Plan) -> Result<Vec<Visit>> {
+    let mut visits = Vec::new();
+    for station in &plan.machine {
+        let path = arguments.output.join(station.name()).join(FINDINGS);
+        if path.exists() {
+            visits.push(Visit { station: station.clone(), findings: read(&path)? });
+        }
+    }
+    Ok(visits)
 }
 
 /// Boots a machine and has it make its part of the table. One that died is given another try.
@@ -172,15 +218,19 @@ fn visit(
     parts: &(Kernel, Root),
 ) -> Result<Visit> {
     let groups = groups(arguments, plan)?;
-    let name = format!("{}-{}-{}", station.kernel, station.suite, station.cgroup.name());
+    let name = station.name();
     let output = std::path::absolute(arguments.output.join(&name))?;
+    let path = output.join(FINDINGS);
+    let before = read(&path).ok();
     let script = format!(
         ". /unpriv/engines.sh\nexport UNPRIV_WORKLOADS=/unpriv/workloads\n\
-         lab --cgroup {} -o /out/findings.json {}\n",
+         lab --cgroup {} -o /out/{FINDINGS} {}\n",
         station.cgroup.name(),
         groups.join(" ")
     );
-    let shape = Shape { cgroup: station.cgroup, processors: 1, timeout: LIMIT, ..Shape::default() };
+    let cells: usize = groups.iter().map(|group| group.split(',').count()).sum();
+    let timeout = START + PER_CELL * cells as u64;
+    let shape = Shape { cgroup: station.cgroup, processors: 1, timeout, ..Shape::default() };
     for attempt in 1.. {
         drop(fs::remove_dir_all(&output));
         match lab.run(parts, shape, &script, &output)? {
@@ -195,7 +245,12 @@ fn visit(
             other => bail!("the machine with Linux {name} did not make its table: {other:?}"),
         }
     }
-    Ok(Visit { station: station.clone(), findings: read(&output.join("findings.json"))? })
+    let findings = read(&path)?;
+    if let Some(before) = before {
+        let text = serde_json::to_vec_pretty(&findings.clone().with(before))?;
+        fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(Visit { station: station.clone(), findings })
 }
 
 fn read(path: &Path) -> Result<Findings> {

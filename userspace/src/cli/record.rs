@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use super::{exit::Exit, hooks, runtime, tighten::progress};
 use crate::{
     document,
-    probe::Hooks,
+    probe::{Hooks, Probes},
     trace::Outcome,
     workload::{Options, Recorded, Streams, Workload, attach, engine::EngineKind, running::Running},
 };
@@ -75,8 +75,10 @@ pub(super) fn record(arguments: &Arguments) -> Result<ExitCode> {
 
 fn watch(name: &str, arguments: &Arguments) -> Result<Recorded> {
     let running = Running::find(name, arguments.engine)?;
+    let hooks =
+        Hooks { failures: true, verbose: arguments.verbose, attach: true, set: arguments.hooks.set() };
     let options = Options {
-        hooks: Hooks { failures: true, verbose: arguments.verbose, attach: true, set: arguments.hooks.set() },
+        probes: &Probes::new(hooks),
         // It keeps its own.
         streams: Streams::Inherit,
         clean_up: false,
@@ -89,14 +91,15 @@ fn watch(name: &str, arguments: &Arguments) -> Result<Recorded> {
 
 fn run(arguments: &Arguments) -> Result<Recorded> {
     let workload = Workload::parse(&arguments.command)?;
+    let hooks = Hooks {
+        // What an engine masks or mounts read-only is seen by the same hook.
+        failures: arguments.failures || matches!(workload, Workload::Container(..)),
+        verbose: arguments.verbose,
+        attach: false,
+        set: arguments.hooks.set(),
+    };
     let options = Options {
-        hooks: Hooks {
-            // What an engine masks or mounts read-only is seen by the same hook.
-            failures: arguments.failures || matches!(workload, Workload::Container(..)),
-            verbose: arguments.verbose,
-            attach: false,
-            set: arguments.hooks.set(),
-        },
+        probes: &Probes::new(hooks),
         // Standard output is the trace's when it has no file.
         streams: if arguments.output.as_os_str() == "-" { Streams::Capture } else { Streams::Inherit },
         clean_up: false,

@@ -15,6 +15,7 @@ use crate::{
     capability::Capability,
     document,
     emit::{container_script, seccomp},
+    probe::Probes,
     profile::derive,
     report::{self, Before, Host},
     shell::{shell_display, shell_quote},
@@ -67,7 +68,6 @@ pub(super) fn tighten(arguments: &Arguments) -> Result<ExitCode> {
         repair: true,
         check: arguments.judge.check.clone(),
         prepare: arguments.judge.prepare.clone(),
-        hooks: arguments.judge.hooks.set(),
     };
     let seccomp = directory.join("seccomp.json");
     let confiner = Confiner::new(workload.applies_apparmor(), &progress);
@@ -75,6 +75,7 @@ pub(super) fn tighten(arguments: &Arguments) -> Result<ExitCode> {
         workload: &workload,
         seccomp: &seccomp,
         policy: &policy,
+        probes: Probes::new(Verifier::hooks(arguments.judge.hooks.set())),
         confiner: &confiner,
         progress: &progress,
     };

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use super::{exit::Exit, hooks, runtime, tighten};
 use crate::{
     document,
+    probe::Probes,
     verify::{Confiner, Policy, Verifier},
     workload::{Streams, Workload},
 };
@@ -48,12 +49,12 @@ pub(super) fn verify(arguments: &Arguments) -> Result<ExitCode> {
         repair: false,
         check: arguments.judge.check.clone(),
         prepare: arguments.judge.prepare.clone(),
-        hooks: arguments.judge.hooks.set(),
     };
     let verifier = Verifier {
         workload: &workload,
         seccomp: &directory.path().join("seccomp.json"),
         policy: &policy,
+        probes: Probes::new(Verifier::hooks(arguments.judge.hooks.set())),
         confiner: &Confiner::new(workload.applies_apparmor(), &tighten::progress),
         progress: &tighten::progress,
     };

@@ -64,7 +64,7 @@ unsafe impl aya::Pod for PlainOffsets {}
 
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct PlainContainer(Container);
+pub(super) struct PlainContainer(pub(super) Container);
 // SAFETY: bytes and a u32 at a multiple of four, without padding.
 unsafe impl aya::Pod for PlainContainer {}
 

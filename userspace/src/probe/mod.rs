@@ -1,6 +1,7 @@
 //! What talks to the kernel directly: load, attach, mark the workload, read the facts; and the system
 //! calls that a launcher makes. The only module with `unsafe` and aya.
 
+mod again;
 mod attach;
 mod cgroup2;
 mod decode;
@@ -22,6 +23,7 @@ mod storage;
 mod symbols;
 
 pub use self::{
+    again::Probes,
     attach::{Attached, Gone},
     cgroup2::mount_point as cgroup2_mount_point,
     decode::{ExecutedProgram, Recording},

@@ -12,13 +12,13 @@ use crate::{
 
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct PlainMount(MountKey);
+pub(super) struct PlainMount(MountKey);
 // SAFETY: whole numbers and arrays of them, without padding (the size is asserted in probe-ebpf).
 unsafe impl Pod for PlainMount {}
 
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct PlainValue(MountValue);
+pub(super) struct PlainValue(MountValue);
 // SAFETY: as above.
 unsafe impl Pod for PlainValue {}
 

@@ -9,7 +9,7 @@ use crate::trace::{Facts, PathAccess, masked};
 
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct PlainOpened(OpenedKey);
+pub(super) struct PlainOpened(OpenedKey);
 // SAFETY: whole numbers and an array of them, without padding (the size is asserted in probe-ebpf).
 unsafe impl Pod for PlainOpened {}
 

@@ -21,7 +21,7 @@ use crate::{
         container_warning,
         seccomp::{self, Runtime},
     },
-    probe::{HookSet, Hooks},
+    probe::{HookSet, Hooks, Probes},
     profile::{Profile, Warning, derive},
     trace::{Outcome, Trace},
     workload::{
@@ -48,8 +48,6 @@ pub struct Policy {
     pub check: Option<String>,
     /// A shell command that restores what a run changed, before each run.
     pub prepare: Option<String>,
-    /// Which of the kernel's hooks record it.
-    pub hooks: HookSet,
 }
 
 /// What verification found; `verify.json`.
@@ -134,6 +132,8 @@ pub struct Verifier<'a> {
     pub seccomp: &'a Path,
     /// How.
     pub policy: &'a Policy,
+    /// What records each run: what [`Verifier::hooks`] says.
+    pub probes: Probes,
     /// What confines an engine's container by `AppArmor`.
     pub confiner: &'a Confiner<'a>,
     /// Told before each step.
@@ -141,13 +141,14 @@ pub struct Verifier<'a> {
 }
 
 impl Verifier<'_> {
-    /// All that a comparison needs.
-    fn hooks(&self) -> Hooks {
-        Hooks { failures: true, set: self.policy.hooks, ..Hooks::default() }
+    /// All that a comparison needs, by these of the kernel's hooks.
+    #[must_use]
+    pub fn hooks(set: HookSet) -> Hooks {
+        Hooks { failures: true, set, ..Hooks::default() }
     }
 
-    fn quiet(&self, limit: Option<Duration>) -> Options {
-        Options { hooks: self.hooks(), streams: Streams::Quiet, clean_up: true, limit }
+    fn quiet(&self, limit: Option<Duration>) -> Options<'_> {
+        Options { probes: &self.probes, streams: Streams::Quiet, clean_up: true, limit }
     }
 
     /// Runs the workload as it is, with all that later comparison needs.
@@ -157,7 +158,7 @@ impl Verifier<'_> {
     /// When it cannot be recorded or started, or the user's own check fails already.
     pub async fn baseline(&self, streams: Streams) -> Result<Recorded> {
         self.prepare()?;
-        let options = Options { hooks: self.hooks(), streams, clean_up: true, limit: None };
+        let options = Options { probes: &self.probes, streams, clean_up: true, limit: None };
         let recorded = self.workload.record(options).await?;
         if let Some(failure) = &recorded.start_failure {
             bail!("the command does not start as it is: {}", crate::shell::printable(failure.trim()));

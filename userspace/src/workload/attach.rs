@@ -30,10 +30,10 @@ use crate::{
 /// # Errors
 ///
 /// When nothing can be recorded on this host, or the container ends first.
-pub async fn record(running: &Running, options: Options, progress: &dyn Fn(&str)) -> Result<Recorded> {
+pub async fn record(running: &Running, options: Options<'_>, progress: &dyn Fn(&str)) -> Result<Recorded> {
     let interrupts = Interrupts::watch()?;
     let engine = running.engine()?;
-    let mut recorder = Recorder::arm(options.hooks, Files::of_running(), interrupts).await?;
+    let mut recorder = Recorder::arm(options.probes, Files::of_running(), interrupts).await?;
     let end = recorder.probe.end_of(running.init)?;
     let found = recorder.probe.attach_container(&running.id, running.init)?;
     let begin = Instant::now();
@@ -58,7 +58,11 @@ pub async fn record(running: &Running, options: Options, progress: &dyn Fn(&str)
 }
 
 /// Until the recording is to end; whether the container has.
-async fn follow(recorder: &mut Recorder, end: &AsyncFd<OwnedFd>, limit: Option<Duration>) -> Result<bool> {
+async fn follow(
+    recorder: &mut Recorder<'_>,
+    end: &AsyncFd<OwnedFd>,
+    limit: Option<Duration>,
+) -> Result<bool> {
     let events = recorder.probe.events()?;
     let deadline = limit.map(|limit| Instant::now() + limit);
     loop {

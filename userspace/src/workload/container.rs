@@ -126,7 +126,7 @@ impl Session {
     /// # Errors
     ///
     /// When nothing can be recorded on this host, or the daemon refuses.
-    pub async fn record(&self, run: &RunLine, options: Options) -> Result<Recorded> {
+    pub async fn record(&self, run: &RunLine, options: Options<'_>) -> Result<Recorded> {
         // From here on a container may be left behind.
         let mut interrupts = Interrupts::watch()?;
         let made = self.make(run, &mut interrupts).await?;
@@ -179,13 +179,13 @@ impl Session {
         &self,
         run: &RunLine,
         id: &str,
-        options: Options,
+        options: Options<'_>,
         interrupts: Interrupts,
     ) -> Result<Recorded> {
         let container = self.client.inspect(id)?;
         let engine: Engine = self.client.engine_of(&self.info, &container)?;
         let layers = container.graph_driver.as_ref().map(GraphDriver::layers).unwrap_or_default();
-        let mut recorder = Recorder::arm(options.hooks, Files::of_image(&layers), interrupts).await?;
+        let mut recorder = Recorder::arm(options.probes, Files::of_image(&layers), interrupts).await?;
         recorder.probe.watch_container(id)?;
         let mut start = Command::from(self.client.start(run, id));
         // A terminal cannot be captured without taking it away from the workload.

@@ -77,7 +77,7 @@ impl Workload {
     /// # Errors
     ///
     /// When nothing can be recorded on this host, or it cannot be started.
-    pub async fn record(&self, options: Options) -> Result<Recorded> {
+    pub async fn record(&self, options: Options<'_>) -> Result<Recorded> {
         match self {
             Self::Process(command) => process::record(command, None, options).await,
             Self::Container(run, session) => session.record(run, options).await,

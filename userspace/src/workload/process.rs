@@ -21,7 +21,7 @@ use crate::{
 /// # Errors
 ///
 /// When nothing can be recorded on this host, or the command cannot be started.
-pub async fn record(command: &[String], profile: Option<&Profile>, options: Options) -> Result<Recorded> {
+pub async fn record(command: &[String], profile: Option<&Profile>, options: Options<'_>) -> Result<Recorded> {
     let Some((name, arguments)) = command.split_first() else { bail!("no command to run") };
     let interrupts = Interrupts::watch()?;
     let (mut child, cgroup): (Command, Option<DeviceCgroup>) = match profile {
@@ -38,7 +38,7 @@ pub async fn record(command: &[String], profile: Option<&Profile>, options: Opti
         }
     };
     connect(&mut child, options.streams);
-    let mut recorder = Recorder::arm(options.hooks, Files::of_this_process(), interrupts).await?;
+    let mut recorder = Recorder::arm(options.probes, Files::of_this_process(), interrupts).await?;
     let started = recorder.probe.spawn(0, || Ok(child.spawn()));
     let started = match started? {
         Ok(started) => started,
@@ -60,7 +60,7 @@ pub async fn record(command: &[String], profile: Option<&Profile>, options: Opti
     Ok(Recorded { trace, outcome, output: ended.output, start_failure: None, took: ended.took })
 }
 
-fn start_failure(recorder: Recorder, command: &[String], error: &std::io::Error) -> Result<Recorded> {
+fn start_failure(recorder: Recorder<'_>, command: &[String], error: &std::io::Error) -> Result<Recorded> {
     use std::os::unix::process::ExitStatusExt as _;
     let ended = super::record::Ended {
         status: std::process::ExitStatus::from_raw(126 << 8),

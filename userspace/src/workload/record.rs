@@ -16,7 +16,7 @@ use super::{
     output::{Output, drain},
 };
 use crate::{
-    probe::{Hooks, Probe},
+    probe::{Probe, Probes},
     trace::{Engine, Loss, Outcome, Run, Trace},
 };
 
@@ -39,10 +39,10 @@ pub enum Streams {
 }
 
 /// How to record.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// What to attach.
-    pub hooks: Hooks,
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// What records.
+    pub probes: &'a Probes,
     /// Standard streams.
     pub streams: Streams,
     /// Leave no container behind, whatever the line says.
@@ -75,18 +75,19 @@ pub(super) struct Ended {
 }
 
 /// A probe at work, and what is learnt beside it.
-pub(super) struct Recorder {
+pub(super) struct Recorder<'a> {
+    probes: &'a Probes,
     pub(super) probe: Probe,
     pub(super) files: Files,
     pub(super) interrupts: Interrupts,
 }
 
-impl Recorder {
+impl<'a> Recorder<'a> {
     /// Attaches everything. Not when it is to end already.
-    pub(super) async fn arm(hooks: Hooks, files: Files, mut interrupts: Interrupts) -> Result<Self> {
-        let probe = Probe::attach(hooks)?;
+    pub(super) async fn arm(probes: &'a Probes, files: Files, mut interrupts: Interrupts) -> Result<Self> {
+        let probe = probes.take()?;
         interrupts.check().await?;
-        Ok(Self { probe, files, interrupts })
+        Ok(Self { probes, probe, files, interrupts })
     }
 
     /// Follows a started command to its end. `kill` ends what a signal to the command does not reach.
@@ -164,7 +165,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// Reads what was recorded.
+    /// Reads what was recorded; the next recording may have the probe.
     pub(super) fn finish(
         self,
         command: &[String],
@@ -205,6 +206,7 @@ impl Recorder {
             engine,
             attached: None,
         });
+        self.probes.put_back(self.probe);
         Ok(trace)
     }
 }

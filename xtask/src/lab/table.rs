@@ -56,6 +56,23 @@ pub(super) fn verdict(plan: &Plan, visits: &[Visit]) -> Verdict {
     verdict
 }
 
+/// What the plan excuses though each cell of it that ran was right.
+pub(super) fn needless(plan: &Plan, visits: &[Visit]) -> Vec<String> {
+    let cells = || visits.iter().flat_map(|visit| visit.findings.cells.iter().map(move |cell| (visit, cell)));
+    let mut needless = Vec::new();
+    for exception in &plan.exception {
+        let its: Vec<_> = cells().filter(|(visit, cell)| exception.is_for(&visit.station, cell)).collect();
+        if !its.is_empty() && its.iter().all(|(_, cell)| cell.wrong.is_none()) {
+            let (_, cell) = its[0];
+            needless.push(format!(
+                "{} under {} is right, and has an exception all the same: {}",
+                cell.workload, cell.engine, exception.why
+            ));
+        }
+    }
+    needless
+}
+
 /// The page in the docs that holds the tables.
 pub(super) fn page(tables: &str) -> String {
     format!(
