@@ -208,7 +208,7 @@ impl Probe {
         }
         let addresses: BTreeSet<u64> =
             checks.iter().flat_map(|(key, _)| key.callers).filter(|&address| address != 0).collect();
-        let symbols = symbols::resolve(&addresses);
+        let symbols = symbols::resolve(&addresses, &mut self.kernel_names.borrow_mut());
         for (key, count) in checks {
             // A capability that this build has no name for cannot be granted by name either.
             let Some(capability) = Capability::from_number(key.capability) else {

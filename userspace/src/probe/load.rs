@@ -1,6 +1,7 @@
 //! Loading and attaching the programs, and saying who the workload is.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, BTreeSet},
     os::fd::{AsFd as _, OwnedFd},
 };
@@ -84,6 +85,8 @@ pub struct Probe {
     hooks: BTreeMap<Fact, Vec<String>>,
     preempted: BTreeSet<Fact>,
     pub(super) own: OwnedFd,
+    /// Names of the kernel's addresses that were looked up.
+    pub(super) kernel_names: RefCell<BTreeMap<u64, String>>,
 }
 
 impl Drop for Probe {
@@ -142,6 +145,7 @@ impl Probe {
             hooks: BTreeMap::new(),
             preempted: BTreeSet::new(),
             own,
+            kernel_names: RefCell::default(),
         };
         let preemption = preemption::ask(&types);
         for fact in Fact::ALL {

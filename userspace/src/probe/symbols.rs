@@ -1,33 +1,82 @@
 //! Names for kernel return addresses, from /proc/kallsyms, and the call sites that they make.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::{BufRead, BufReader},
+};
 
-/// The function that holds each address. Empty when the kernel shows no addresses (`kptr_restrict`).
-pub(super) fn resolve(addresses: &BTreeSet<u64>) -> BTreeMap<u64, String> {
-    let Ok(text) = std::fs::read_to_string("/proc/kallsyms") else { return BTreeMap::new() };
-    resolve_in(&text, addresses)
+/// The function that holds each address. Empty when the kernel shows no addresses (`kptr_restrict`). What is in `known`
+/// is not asked for again; what a module or a program has may be another's later, and is not put there.
+pub(super) fn resolve(addresses: &BTreeSet<u64>, known: &mut BTreeMap<u64, String>) -> BTreeMap<u64, String> {
+    let mut found = BTreeMap::new();
+    let mut unknown = Vec::new();
+    for &address in addresses {
+        match known.get(&address) {
+            Some(name) => drop(found.insert(address, name.clone())),
+            None => unknown.push(address),
+        }
+    }
+    if !unknown.is_empty()
+        && let Ok(table) = File::open("/proc/kallsyms")
+    {
+        for (address, symbol) in resolve_in(BufReader::new(table), &unknown) {
+            if symbol.stays {
+                known.insert(address, symbol.name.clone());
+            }
+            found.insert(address, symbol.name);
+        }
+    }
+    found
 }
 
-fn resolve_in(text: &str, addresses: &BTreeSet<u64>) -> BTreeMap<u64, String> {
-    let mut symbols: Vec<(u64, &str)> = text.lines().filter_map(function).collect();
-    symbols.sort_unstable();
+/// A function, by where it begins.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Symbol {
+    start: u64,
+    name: String,
+    /// It is of the kernel proper.
+    stays: bool,
+}
+
+/// The last function that begins before each of these sorted addresses. A return address is behind the call: the call
+/// itself may be a function's last instruction.
+fn resolve_in(mut table: impl BufRead, addresses: &[u64]) -> Vec<(u64, Symbol)> {
+    // Of those between an address and the one before it; the table is in no order, and too long to be kept.
+    let mut last: Vec<Option<Symbol>> = vec![None; addresses.len()];
+    let mut line = String::new();
+    while {
+        line.clear();
+        table.read_line(&mut line).is_ok_and(|length| length > 0)
+    } {
+        let Some((start, name, stays)) = function(&line) else { continue };
+        let after = addresses.partition_point(|&address| address <= start);
+        if let Some(last) = last.get_mut(after)
+            && last.as_ref().is_none_or(|last| last.start < start)
+        {
+            *last = Some(Symbol { start, name: plain_name(name).to_owned(), stays });
+        }
+    }
+    let mut before = None;
+    let with_those_before = last.into_iter().map(|last| {
+        before = last.or_else(|| before.take());
+        before.clone()
+    });
     addresses
         .iter()
-        .filter_map(|&address| {
-            // A return address is behind the call: the call itself may be a function's last instruction.
-            let after = symbols.partition_point(|&(start, _)| start < address);
-            let (_, name) = symbols.get(after.checked_sub(1)?)?;
-            Some((address, plain_name(name).to_owned()))
-        })
+        .zip(with_those_before)
+        .filter_map(|(&address, symbol)| Some((address, symbol?)))
         .collect()
 }
 
-/// Address and name of a line of kallsyms that is a function's.
-fn function(line: &str) -> Option<(u64, &str)> {
+/// Address and name of a line of kallsyms that is a function's, and whether it is of the kernel proper: what is of a
+/// module or a program says so in brackets.
+fn function(line: &str) -> Option<(u64, &str, bool)> {
     let mut words = line.split_ascii_whitespace();
     let address = u64::from_str_radix(words.next()?, 16).ok()?;
     let is_function = matches!(words.next()?, "t" | "T" | "w" | "W");
-    (is_function && address != 0).then_some((address, words.next()?))
+    let name = words.next()?;
+    (is_function && address != 0).then_some((address, name, words.next().is_none()))
 }
 
 /// Without what the compiler appends to parts and clones (`.isra.0`, `.constprop.0`, `.cold`).
@@ -77,16 +126,37 @@ fn is_entry(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    const TABLE: &str =
-        "ffffffff81000000 T first\nffffffff81000020 t second.isra.0\nffffffff81000030 D data\n";
+    const TABLE: &str = "ffffffff81000020 t second.isra.0\nffffffff81000030 D data\nffffffff81000000 T first\n\
+                         ffffffffc0000000 t other\t[module]\n";
+
+    fn found(addresses: &[u64]) -> Vec<(u64, Symbol)> {
+        resolve_in(TABLE.as_bytes(), addresses)
+    }
 
     #[test]
     fn an_address_belongs_to_the_function_before_it() {
-        let wanted = BTreeSet::from([0xffff_ffff_8100_0010, 0xffff_ffff_8100_0020, 0xffff_ffff_8100_0031]);
-        let found = resolve_in(TABLE, &wanted);
-        assert_eq!(found[&0xffff_ffff_8100_0010], "first");
-        assert_eq!(found[&0xffff_ffff_8100_0020], "first", "the call ends `first`");
-        assert_eq!(found[&0xffff_ffff_8100_0031], "second");
+        let kernel = 0xffff_ffff_8100_0000;
+        let addresses =
+            [kernel, kernel + 0x10, kernel + 0x20, kernel + 0x31, kernel + 0x32, 0xffff_ffff_c000_0001];
+        let names: Vec<(u64, String, bool)> = found(&addresses)
+            .into_iter()
+            .map(|(address, symbol)| (address, symbol.name, symbol.stays))
+            .collect();
+        let expected = [
+            (kernel + 0x10, "first", true),
+            // The call ends `first`.
+            (kernel + 0x20, "first", true),
+            (kernel + 0x31, "second", true),
+            (kernel + 0x32, "second", true),
+            (0xffff_ffff_c000_0001, "other", false),
+        ];
+        assert_eq!(names, expected.map(|(address, name, stays)| (address, name.to_owned(), stays)));
+    }
+
+    #[test]
+    fn what_is_known_of_the_kernel_is_not_looked_up_again() {
+        let mut known = BTreeMap::from([(7, "seven".to_owned())]);
+        assert_eq!(resolve(&BTreeSet::from([7]), &mut known), known);
     }
 
     #[test]
@@ -105,6 +175,6 @@ mod tests {
 
     #[test]
     fn hidden_addresses_give_no_names() {
-        assert!(resolve_in("0000000000000000 T first\n", &BTreeSet::from([1])).is_empty());
+        assert!(resolve_in("0000000000000000 T first\n".as_bytes(), &[1]).is_empty());
     }
 }
