@@ -75,8 +75,8 @@ impl EngineKind {
     /// Options of `run`.
     pub(super) fn run_options(self) -> &'static [&'static [Row]] {
         match self {
-            Self::Docker => &[tables::DOCKER_RUN],
-            Self::Podman => &[tables::PODMAN_RUN, tables::PODMAN_EVERYWHERE],
+            Self::Docker => &[tables::RUN, tables::DOCKER_RUN],
+            Self::Podman => &[tables::RUN, tables::PODMAN_RUN, tables::PODMAN_EVERYWHERE],
         }
     }
 

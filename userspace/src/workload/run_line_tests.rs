@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::workload::run_tables::{
-    ALIASES, DOCKER_GLOBAL, DOCKER_RUN, PODMAN_EVERYWHERE, PODMAN_GLOBAL, PODMAN_RUN, Row,
+    ALIASES, DOCKER_GLOBAL, DOCKER_RUN, PODMAN_EVERYWHERE, PODMAN_GLOBAL, PODMAN_RUN, RUN, Row,
 };
 
 fn words(line: &str) -> Vec<String> {
@@ -132,8 +132,8 @@ fn next(state: &mut u64, below: usize) -> usize {
 
 #[test]
 fn printing_a_parsed_line_gives_that_line() {
-    let docker = [DOCKER_GLOBAL, DOCKER_RUN].map(<[Row]>::to_vec);
-    let podman = [[PODMAN_GLOBAL, PODMAN_EVERYWHERE].concat(), [PODMAN_RUN, PODMAN_EVERYWHERE].concat()];
+    let docker = [DOCKER_GLOBAL.to_vec(), [RUN, DOCKER_RUN].concat()];
+    let podman = [[PODMAN_GLOBAL, PODMAN_EVERYWHERE].concat(), [RUN, PODMAN_RUN, PODMAN_EVERYWHERE].concat()];
     for (engine, [global, run]) in [("docker", docker), ("podman", podman)] {
         print_parsed_lines(engine, &global, &run);
     }
@@ -197,8 +197,8 @@ fn print_parsed_lines(engine: &str, global: &[Row], of_run: &[Row]) {
 
 #[test]
 fn the_tables_are_sorted_and_their_letters_unique() {
-    let docker = [vec![DOCKER_GLOBAL], vec![DOCKER_RUN]];
-    let podman = [vec![PODMAN_GLOBAL, PODMAN_EVERYWHERE], vec![PODMAN_RUN, PODMAN_EVERYWHERE]];
+    let docker = [vec![DOCKER_GLOBAL], vec![RUN, DOCKER_RUN]];
+    let podman = [vec![PODMAN_GLOBAL, PODMAN_EVERYWHERE], vec![RUN, PODMAN_RUN, PODMAN_EVERYWHERE]];
     for tables in docker.into_iter().chain(podman) {
         assert!(tables.iter().all(|table| table.is_sorted_by(|one, other| one.0 < other.0)));
         let unique = |mut names: Vec<String>| {
@@ -211,7 +211,7 @@ fn the_tables_are_sorted_and_their_letters_unique() {
         unique(tables.concat().iter().map(|row| row.0.to_owned()).collect());
     }
     for (_, first) in ALIASES {
-        assert!([DOCKER_RUN, PODMAN_RUN].iter().any(|table| table.iter().any(|row| row.0 == *first)));
+        assert!([RUN, DOCKER_RUN, PODMAN_RUN].iter().any(|table| table.iter().any(|row| row.0 == *first)));
     }
 }
 
