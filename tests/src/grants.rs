@@ -17,6 +17,10 @@ pub const IMAGE: &str = "unpriv-zoo:latest";
 /// Where the fixture lies, on the host and in the image.
 pub const FIXTURE: &str = "/opt/zoo";
 
+/// Capabilities of Linux 5.8 and 5.9: there are builds of docker without names for them.
+pub(crate) const RECENT: [Capability; 3] =
+    [Capability::PERFMON, Capability::BPF, Capability::CHECKPOINT_RESTORE];
+
 /// A device cgroup rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
@@ -85,9 +89,9 @@ impl Host {
     pub fn probe() -> Result<Self> {
         let plain = bounding_set()?;
         let mut docker = plain.clone();
-        for unknown in [Capability::PERFMON, Capability::BPF, Capability::CHECKPOINT_RESTORE] {
-            if docker.contains(&unknown) && !docker_knows(unknown)? {
-                docker.remove(&unknown);
+        for recent in RECENT {
+            if docker.contains(&recent) && !docker_knows(recent)? {
+                docker.remove(&recent);
             }
         }
         let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
@@ -116,7 +120,7 @@ fn bounding_set() -> Result<BTreeSet<Capability>> {
 }
 
 /// An engine refuses an unknown capability when it creates the container.
-fn docker_knows(capability: Capability) -> Result<bool> {
+pub(crate) fn docker_knows(capability: Capability) -> Result<bool> {
     let created = Command::new("docker")
         .args(["create", "--cap-add", capability.short_name(), IMAGE, "true"])
         .output()

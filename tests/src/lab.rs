@@ -15,10 +15,10 @@ use unpriv::shell::shell_quote;
 
 use crate::{
     cli::unpriv_binary,
-    grants::IMAGE,
+    grants::{IMAGE, RECENT, docker_knows},
     judge,
     run::clean_up,
-    workload::{Form, Workload},
+    workload::{Expected, Form, Workload},
 };
 
 /// For all the runs of one answer, in an emulated machine.
@@ -132,8 +132,22 @@ pub fn cell(workload: &Workload, engine: &Engine, bundle: &Path) -> Cell {
     cell
 }
 
-fn judged(workload: &Workload, engine: &Engine, bundle: &Path, cell: &mut Cell) -> Result<()> {
+/// What was found with docker; or without an engine, where that is a capability which that docker has no name for and
+/// this engine has.
+fn expected(workload: &Workload, engine: &Engine) -> Result<Expected> {
     let expected = workload.expected(Form::Lab).context("no expectation")?;
+    let Some(plain) = workload.expected(Form::Plain) else { return Ok(expected.clone()) };
+    for recent in RECENT.iter().filter(|recent| plain.capabilities.contains(recent)) {
+        if engine.name == "podman" || docker_knows(*recent)? {
+            let (capabilities, alternatives) = (plain.capabilities.clone(), plain.alternatives.clone());
+            return Ok(Expected { capabilities, alternatives, ..expected.clone() });
+        }
+    }
+    Ok(expected.clone())
+}
+
+fn judged(workload: &Workload, engine: &Engine, bundle: &Path, cell: &mut Cell) -> Result<()> {
+    let expected = expected(workload, engine)?;
     let answer = answer(workload, engine, bundle)?;
     clean_up(workload)?;
     cell.recorded = answer["profile"]["complete"] == true;
@@ -148,9 +162,9 @@ fn judged(workload: &Workload, engine: &Engine, bundle: &Path, cell: &mut Cell) 
         "default".clone_into(&mut cell.apparmor);
     }
     let profile = judge::verified(&answer)?;
-    judge::capabilities(workload, expected, &profile.capabilities)?;
-    judge::devices(workload, expected, &profile)?;
-    judge::kernel_paths(expected, &answer)?;
+    judge::capabilities(workload, &expected, &profile.capabilities)?;
+    judge::devices(workload, &expected, &profile)?;
+    judge::kernel_paths(&expected, &answer)?;
     if !cell.recorded {
         bail!("the recording is incomplete: {}", answer["profile"]["warnings"]);
     }

@@ -102,8 +102,10 @@ struct Exception {
     kernel: Option<String>,
     suite: Option<String>,
     cgroup: Option<Cgroup>,
-    engine: Option<String>,
-    workload: Option<String>,
+    #[serde(default)]
+    engines: Vec<String>,
+    #[serde(default)]
+    workloads: Vec<String>,
     why: String,
 }
 
@@ -131,8 +133,8 @@ impl Exception {
         self.kernel.as_ref().is_none_or(|kernel| *kernel == station.kernel)
             && self.suite.as_ref().is_none_or(|suite| *suite == station.suite)
             && self.cgroup.is_none_or(|cgroup| cgroup == station.cgroup)
-            && self.engine.as_ref().is_none_or(|engine| *engine == cell.engine.to_string())
-            && self.workload.as_ref().is_none_or(|workload| *workload == cell.workload)
+            && (self.engines.is_empty() || self.engines.contains(&cell.engine.to_string()))
+            && (self.workloads.is_empty() || self.workloads.contains(&cell.workload))
     }
 }
 

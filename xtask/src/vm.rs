@@ -29,7 +29,7 @@ use self::{machine::Machine, packages::Host, payload::Payload};
 ///
 /// The machine is emulated by QEMU, without KVM. It has this tree's `unpriv` in its PATH, built for it, and what
 /// the command leaves in its current directory, /out, comes back with --output. Kernels and packages come from
-/// Debian by apt and are kept in ~/.cache/unpriv-vm. The exit status is the command's; 124 when it took too long,
+/// Debian by apt and are kept in ~/.cache/unpriv-lab. The exit status is the command's; 124 when it took too long,
 /// 125 when the machine died.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {

@@ -18,7 +18,7 @@ impl Verifier<'_> {
     /// Looks for grants whose absence changes the workload without a call being refused that tells of
     /// them: a program that asks which capabilities it has, a masked path that reads as empty.
     pub(super) async fn search(&self, proof: &mut Proof) -> Result<()> {
-        let all = self.capabilities_before();
+        let all = self.capabilities_before()?;
         let mut missing: Vec<Grant> =
             all.difference(&proof.profile.capabilities).copied().map(Grant::Capability).collect();
         if proof.profile.paths == Paths::default() {
@@ -102,12 +102,19 @@ impl Verifier<'_> {
         }
     }
 
-    /// What the user's own line grants: the answer never grants more.
-    fn capabilities_before(&self) -> BTreeSet<Capability> {
-        match self.workload {
-            Workload::Process(_) => Capability::in_bounding_set(),
-            Workload::Container(run, _) => self.before(run).capabilities,
+    /// What the user's own line grants: the answer never grants more. Not what the engine has no name for: the broader
+    /// one that stands in for it is tried as itself.
+    fn capabilities_before(&self) -> Result<BTreeSet<Capability>> {
+        let Workload::Container(run, session) = self.workload else {
+            return Ok(Capability::in_bounding_set());
+        };
+        let mut granted = BTreeSet::new();
+        for capability in self.before(run).capabilities {
+            if session.knows(capability)? {
+                granted.insert(capability);
+            }
         }
+        Ok(granted)
     }
 
     fn before(&self, run: &RunLine) -> Before {

@@ -31,6 +31,9 @@ use crate::{
 /// How long making a container takes at most, when its image is here.
 const CREATION: Duration = Duration::from_secs(2);
 
+/// In these even builds of one version of an engine differ.
+const RECENT: [Capability; 3] = [Capability::PERFMON, Capability::BPF, Capability::CHECKPOINT_RESTORE];
+
 /// The engine behind a user's line.
 #[derive(Debug)]
 pub struct Session {
@@ -108,17 +111,23 @@ impl Session {
         if !run.mounts_dev() {
             target.families = families(&profile.devices);
         }
-        // Only builds differ in these: ask for those that matter.
-        for capability in [Capability::PERFMON, Capability::BPF, Capability::CHECKPOINT_RESTORE] {
-            if profile.capabilities.contains(&capability) {
-                if self.client.knows(capability)? {
-                    target.capabilities.insert(capability);
-                } else {
-                    target.capabilities.remove(&capability);
-                }
+        for &capability in RECENT.iter().filter(|one| profile.capabilities.contains(one)) {
+            if self.knows(capability)? {
+                target.capabilities.insert(capability);
+            } else {
+                target.capabilities.remove(&capability);
             }
         }
         Ok(target)
+    }
+
+    /// Whether the engine has a name for a capability.
+    ///
+    /// # Errors
+    ///
+    /// When the daemon does not answer.
+    pub fn knows(&self, capability: Capability) -> Result<bool> {
+        Ok(!RECENT.contains(&capability) || self.client.knows(capability)?)
     }
 
     /// Makes the container of a line, arms, starts it, and records it to its end.

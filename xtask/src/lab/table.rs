@@ -56,18 +56,19 @@ pub(super) fn verdict(plan: &Plan, visits: &[Visit]) -> Verdict {
     verdict
 }
 
-/// What the plan excuses though each cell of it that ran was right.
+/// What the plan excuses though it was right on every machine that it ran on.
 pub(super) fn needless(plan: &Plan, visits: &[Visit]) -> Vec<String> {
-    let cells = || visits.iter().flat_map(|visit| visit.findings.cells.iter().map(move |cell| (visit, cell)));
     let mut needless = Vec::new();
     for exception in &plan.exception {
-        let its: Vec<_> = cells().filter(|(visit, cell)| exception.is_for(&visit.station, cell)).collect();
-        if !its.is_empty() && its.iter().all(|(_, cell)| cell.wrong.is_none()) {
-            let (_, cell) = its[0];
-            needless.push(format!(
-                "{} under {} is right, and has an exception all the same: {}",
-                cell.workload, cell.engine, exception.why
-            ));
+        let mut right: BTreeMap<(&str, &Engine), bool> = BTreeMap::new();
+        for visit in visits {
+            for cell in visit.findings.cells.iter().filter(|cell| exception.is_for(&visit.station, cell)) {
+                *right.entry((&cell.workload, &cell.engine)).or_insert(true) &= cell.wrong.is_none();
+            }
+        }
+        for ((workload, engine), _) in right.iter().filter(|(_, right)| **right) {
+            let why = &exception.why;
+            needless.push(format!("{workload} under {engine} is right, and excused all the same: {why}"));
         }
     }
     needless
