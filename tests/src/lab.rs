@@ -135,6 +135,9 @@ pub fn cell(workload: &Workload, engine: &Engine, bundle: &Path) -> Cell {
 /// What was found with docker; or without an engine, where that is a capability which that docker has no name for and
 /// this engine has.
 fn expected(workload: &Workload, engine: &Engine) -> Result<Expected> {
+    if let Some(expected) = workload.expect.podman.as_ref().filter(|_| engine.name == "podman") {
+        return Ok(expected.clone());
+    }
     let expected = workload.expected(Form::Lab).context("no expectation")?;
     let Some(plain) = workload.expected(Form::Plain) else { return Ok(expected.clone()) };
     for recent in RECENT.iter().filter(|recent| plain.capabilities.contains(recent)) {

@@ -92,6 +92,8 @@ pub struct Expect {
     pub plain: Option<Expected>,
     /// In the lab's machines, when it runs nowhere else or needs other things there.
     pub lab: Option<Expected>,
+    /// In the lab's podman, when that sets other things up than docker does.
+    pub podman: Option<Expected>,
 }
 
 /// A minimal set of grants: with it the workload works, with any one grant less it does not.
