@@ -2,8 +2,8 @@
 
 use crate::{
     attach::unmarked,
-    maps::{CONTAINER, EVENTS, PATH_SCRATCH, PATHS, STATUS, add, count, offset, read},
-    tasks::{TASKS, current},
+    maps::{CONTAINER, EVENTS, PATH_SCRATCH, PATHS, count, offset, read},
+    tasks::{TASKS, current, next_program},
 };
 use aya_ebpf::{
     EbpfContext,
@@ -17,8 +17,8 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::{debug, warn};
 use probe_ebpf::{
-    Asked, CONTAINER_ID, ExecEvent, PATH, PROGRAM_FIRST, PROGRAM_OTHER, PROGRAMS, ProgramPath,
-    STAGE_LAUNCHER, STAGE_RUNTIME, STAGE_WORKLOAD, TASK_READ_CAPABILITIES, Task, status,
+    Asked, CONTAINER_ID, ExecEvent, PATH, PROGRAM_OTHER, PROGRAMS, ProgramPath, STAGE_LAUNCHER,
+    STAGE_RUNTIME, STAGE_WORKLOAD, TASK_READ_CAPABILITIES, Task, status,
 };
 
 #[inline(always)]
@@ -97,8 +97,8 @@ pub(crate) fn sched_process_exit(_: BtfTracePointContext) -> i32 {
 
 /// Counts the end of a task, once.
 #[inline(always)]
-pub(crate) fn count_end(state: &mut Task) {
-    if add(&raw mut state.ended) == 0 {
+pub(crate) fn count_end(task: *mut task_struct, state: &mut Task) {
+    if TASKS.end(task, state) {
         count(status::ENDED);
         count(status::GENERATION);
     }
@@ -107,8 +107,9 @@ pub(crate) fn count_end(state: &mut Task) {
 /// The running task ends (`do_exit`).
 #[inline(always)]
 pub(crate) fn ended() {
-    if let Some(state) = TASKS.get(current()) {
-        count_end(state);
+    let task = current();
+    if let Some(state) = TASKS.get(task) {
+        count_end(task, state);
     }
 }
 
@@ -167,8 +168,7 @@ pub(crate) fn index_of(key: &ProgramPath, pid: u32) -> u32 {
     if let Some(index) = unsafe { PATHS.get(key) } {
         return *index;
     }
-    let Some(used) = STATUS.get_ptr_mut(status::PROGRAMS_USED) else { return PROGRAM_OTHER };
-    let index = add(used) as u32 + PROGRAM_FIRST;
+    let Some(index) = next_program() else { return PROGRAM_OTHER };
     if index as usize >= PROGRAMS || PATHS.insert(key, &index, 0).is_err() {
         count(status::PROGRAMS_FULL);
         return PROGRAM_OTHER;
