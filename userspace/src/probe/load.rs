@@ -20,6 +20,7 @@ use super::{
     direct,
     hooks::{self, Fact, HookSet, Refused},
     kernel_log::{self, Talk},
+    memory_limit::MemoryLimit,
     offsets, preemption,
     status::Status,
     storage,
@@ -120,6 +121,7 @@ impl Probe {
     }
 
     fn try_attach(hooks: Hooks) -> Result<Self> {
+        let _limit = MemoryLimit::raise();
         let types = offsets::kernel_types()?;
         let offsets = PlainOffsets(offsets::read(&types)?);
         let level = kernel_log::level(hooks.verbose);

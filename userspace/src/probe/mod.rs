@@ -13,6 +13,7 @@ mod hooks;
 mod kernel_log;
 mod load;
 mod losses;
+mod memory_limit;
 mod mounts;
 mod offsets;
 mod opened;
