@@ -26,7 +26,8 @@ impl Probe {
                 trace.lost.insert(Loss::MapFull(map.to_owned()));
             }
         }
-        if status[status::UNTRACKED as usize] != 0 {
+        let asks_workers = trace.syscalls.values().any(|calls| calls.contains_key("io_uring_setup"));
+        if status[status::UNTRACKED as usize] != 0 || self.foreign_workers && asks_workers {
             trace.lost.insert(Loss::UntrackedProcess);
         }
         if status[status::UNANSWERED as usize] != 0 {

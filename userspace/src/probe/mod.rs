@@ -33,4 +33,5 @@ pub use self::{
     hooks::{Fact, HookSet},
     load::{Hooks, HostCannot, Probe, REQUIRED_TRACEPOINTS},
     offsets::BTF_PATH,
+    storage::TaskMap,
 };
