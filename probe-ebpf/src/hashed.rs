@@ -37,8 +37,8 @@ impl Tasks {
     /// The task's value, when it has one.
     #[inline(always)]
     pub(crate) fn get(&self, task: *mut task_struct) -> Option<&'static mut Task> {
-        // SAFETY: only the task itself and its creator (before it runs) write to it. Somebody else who holds it when the
-        // task ends may see it become that of another task of the workload.
+        // SAFETY: only the task itself and its creator (before it runs) write to it. Somebody else who holds it when
+        // the task ends may see it become that of another task of the workload.
         unsafe { MAP.get_ptr_mut(task as u64)?.as_mut() }
     }
 
@@ -87,8 +87,8 @@ pub(crate) fn registers(task: *mut task_struct) -> u64 {
     REGISTERS.get(0).map_or(0, |offset| stack(task) + *offset)
 }
 
-/// At `sys_enter` while userspace makes a system call, to find that out. To calculate with what a BTF tracepoint hands in
-/// is not allowed.
+/// At `sys_enter` while userspace makes a system call, to find that out. With what a BTF tracepoint hands in one may
+/// not calculate.
 #[raw_tracepoint]
 pub(crate) fn measure(ctx: RawTracePointContext) -> i32 {
     if let Some(offset) = REGISTERS.get_ptr_mut(0) {

@@ -203,10 +203,30 @@ pub(crate) fn wanted() -> Option<&'static [u64; ID_WORDS]> {
     (container.armed != 0).then(|| unsafe { &*container.id.as_ptr().cast() })
 }
 
-/// Whether a cgroup is the container's or below it: 1 or 0. Without a way out on the way up, which the verifier
-/// would follow to the caller's end: above the root all reads give zero, and the name is empty.
-#[inline(never)]
+/// Whether a cgroup is the container's or below it: 1 or 0.
+#[inline(always)]
 pub(crate) fn is_container(cgroup: u64, id: &[u64; ID_WORDS]) -> u64 {
+    if cfg!(feature = "hash") {
+        // Global functions take numbers. This makes one of a pointer.
+        is_wanted(read((&raw const cgroup) as u64, 0))
+    } else {
+        is_below(cgroup, id)
+    }
+}
+
+/// The same, of the container to find. What is global is verified once for all its callers (`do_check_subprogs`,
+/// kernel/bpf/verifier.c). Older verifiers take seconds to follow each call, where there are many.
+#[inline(never)]
+#[cfg_attr(feature = "hash", unsafe(no_mangle))]
+extern "C" fn is_wanted(cgroup: u64) -> u64 {
+    wanted().map_or(0, |id| is_below(cgroup, id))
+}
+
+/// Without a way out on the way up, which the verifier would follow to the caller's end: above the root all reads
+/// give zero, and the name is empty.
+#[cfg_attr(feature = "hash", inline(always))]
+#[cfg_attr(not(feature = "hash"), inline(never))]
+fn is_below(cgroup: u64, id: &[u64; ID_WORDS]) -> u64 {
     let mut found = 0;
     let mut node: u64 = read(cgroup, offset!(cgroup_kn));
     for _ in 0..MAX_DEPTH {
