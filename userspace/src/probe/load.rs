@@ -21,7 +21,8 @@ use super::{
     hooks::{self, Fact, HookSet, Refused},
     kernel_log::{self, Talk},
     memory_limit::MemoryLimit,
-    offsets, preemption,
+    offsets,
+    preemption::{self, Preemption},
     status::Status,
     storage::{self, TaskMap},
 };
@@ -157,10 +158,15 @@ impl Probe {
             foreign_workers: hashed && !offsets::has_own_io_workers(&types),
             kernel_names: RefCell::default(),
         };
+        let mut preemption = Preemption::default();
         if hashed {
             probe.prepare_hash()?;
         }
-        let preemption = preemption::ask(&types);
+        // Before Linux 5.12, which counts it, the kernel skips no programs of trampolines and BTF tracepoints
+        // (`__bpf_prog_enter`), but those of kprobes and trace events all the same (`trace_call_bpf`).
+        if !hashed || probe.counts_skipped() {
+            preemption = preemption::ask(&types);
+        }
         for fact in Fact::ALL {
             if fact == Fact::Failures && !hooks.failures {
                 continue;
