@@ -5,13 +5,12 @@ use crate::{
     identity::{count_end, index_of, is_container, unified_cgroup, wanted},
     maps::{ATTACH, RUNNING, attaches, count, fixed, offset, offsets, read},
     syscalls::in_progress,
-    tasks::TASKS,
+    tasks::{TASKS, registers, set_program},
 };
 use aya_ebpf::{
     bindings::{seq_file, task_struct},
-    helpers::generated::{bpf_seq_write, bpf_task_pt_regs},
+    helpers::generated::bpf_seq_write,
 };
-use core::intrinsics::{AtomicOrdering::SeqCst, atomic_cxchg};
 use probe_ebpf::{Attach, FoundTask, NO_SYSCALL, PROGRAM_OTHER, STAGE_WORKLOAD, Task, status};
 
 /// `PF_EXITING` (include/linux/sched.h).
@@ -113,8 +112,7 @@ extern "C" fn attach_tasks(context: *mut TaskContext) -> i32 {
         write(meta, &mut found);
         return 0;
     }
-    // SAFETY: the task is not null.
-    let mut initial = workload(attach, unsafe { bpf_task_pt_regs(task) } as u64);
+    let mut initial = workload(attach, registers(task));
     (found.abi, found.syscall) = in_progress(task, &initial);
     found.new = 1;
     // First: where there is no room left the kernel comes back with this task (bpf_seq_read).
@@ -127,7 +125,7 @@ extern "C" fn attach_tasks(context: *mut TaskContext) -> i32 {
             name(state, meta, &mut found);
             // Its end may have passed by just before.
             if exiting() {
-                count_end(state);
+                count_end(task, state);
             }
         }
         None => count(status::UNTRACKED),
@@ -140,10 +138,7 @@ extern "C" fn attach_tasks(context: *mut TaskContext) -> i32 {
 fn name(state: &mut Task, meta: *mut Meta, found: &mut FoundTask) {
     // SAFETY: entries are removed by nobody.
     if let Some(path) = unsafe { RUNNING.get(&found.memory) } {
-        let program = index_of(path, found.process);
-        let place = &raw mut state.program;
-        // SAFETY: the task's storage, aligned. `AtomicU32` has no such operation for this target.
-        unsafe { atomic_cxchg::<u32, { SeqCst }, { SeqCst }>(place, PROGRAM_OTHER, program) };
+        set_program(state, index_of(path, found.process));
     } else if found.new == 0 {
         write(meta, found);
     }

@@ -2,8 +2,8 @@
 
 use crate::{
     attach::unmarked,
-    maps::{CONTAINER, EVENTS, PATH_SCRATCH, PATHS, STATUS, add, count, offset, read},
-    tasks::{TASKS, current},
+    maps::{CONTAINER, EVENTS, PATH_SCRATCH, PATHS, count, offset, read},
+    tasks::{TASKS, current, next_program},
 };
 use aya_ebpf::{
     EbpfContext,
@@ -17,8 +17,8 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::{debug, warn};
 use probe_ebpf::{
-    Asked, CONTAINER_ID, ExecEvent, PATH, PROGRAM_FIRST, PROGRAM_OTHER, PROGRAMS, ProgramPath,
-    STAGE_LAUNCHER, STAGE_RUNTIME, STAGE_WORKLOAD, TASK_READ_CAPABILITIES, Task, status,
+    Asked, CONTAINER_ID, ExecEvent, PATH, PROGRAM_OTHER, PROGRAMS, ProgramPath, STAGE_LAUNCHER,
+    STAGE_RUNTIME, STAGE_WORKLOAD, TASK_READ_CAPABILITIES, Task, status,
 };
 
 #[inline(always)]
@@ -97,8 +97,8 @@ pub(crate) fn sched_process_exit(_: BtfTracePointContext) -> i32 {
 
 /// Counts the end of a task, once.
 #[inline(always)]
-pub(crate) fn count_end(state: &mut Task) {
-    if add(&raw mut state.ended) == 0 {
+pub(crate) fn count_end(task: *mut task_struct, state: &mut Task) {
+    if TASKS.end(task, state) {
         count(status::ENDED);
         count(status::GENERATION);
     }
@@ -107,8 +107,9 @@ pub(crate) fn count_end(state: &mut Task) {
 /// The running task ends (`do_exit`).
 #[inline(always)]
 pub(crate) fn ended() {
-    if let Some(state) = TASKS.get(current()) {
-        count_end(state);
+    let task = current();
+    if let Some(state) = TASKS.get(task) {
+        count_end(task, state);
     }
 }
 
@@ -167,8 +168,7 @@ pub(crate) fn index_of(key: &ProgramPath, pid: u32) -> u32 {
     if let Some(index) = unsafe { PATHS.get(key) } {
         return *index;
     }
-    let Some(used) = STATUS.get_ptr_mut(status::PROGRAMS_USED) else { return PROGRAM_OTHER };
-    let index = add(used) as u32 + PROGRAM_FIRST;
+    let Some(index) = next_program() else { return PROGRAM_OTHER };
     if index as usize >= PROGRAMS || PATHS.insert(key, &index, 0).is_err() {
         count(status::PROGRAMS_FULL);
         return PROGRAM_OTHER;
@@ -203,10 +203,30 @@ pub(crate) fn wanted() -> Option<&'static [u64; ID_WORDS]> {
     (container.armed != 0).then(|| unsafe { &*container.id.as_ptr().cast() })
 }
 
-/// Whether a cgroup is the container's or below it: 1 or 0. Without a way out on the way up, which the verifier
-/// would follow to the caller's end: above the root all reads give zero, and the name is empty.
-#[inline(never)]
+/// Whether a cgroup is the container's or below it: 1 or 0.
+#[inline(always)]
 pub(crate) fn is_container(cgroup: u64, id: &[u64; ID_WORDS]) -> u64 {
+    if cfg!(feature = "hash") {
+        // Global functions take numbers. This makes one of a pointer.
+        is_wanted(read((&raw const cgroup) as u64, 0))
+    } else {
+        is_below(cgroup, id)
+    }
+}
+
+/// The same, of the container to find. What is global is verified once for all its callers (`do_check_subprogs`,
+/// kernel/bpf/verifier.c). Older verifiers take seconds to follow each call, where there are many.
+#[inline(never)]
+#[cfg_attr(feature = "hash", unsafe(no_mangle))]
+extern "C" fn is_wanted(cgroup: u64) -> u64 {
+    wanted().map_or(0, |id| is_below(cgroup, id))
+}
+
+/// Without a way out on the way up, which the verifier would follow to the caller's end: above the root all reads
+/// give zero, and the name is empty.
+#[cfg_attr(feature = "hash", inline(always))]
+#[cfg_attr(not(feature = "hash"), inline(never))]
+fn is_below(cgroup: u64, id: &[u64; ID_WORDS]) -> u64 {
     let mut found = 0;
     let mut node: u64 = read(cgroup, offset!(cgroup_kn));
     for _ in 0..MAX_DEPTH {

@@ -36,7 +36,7 @@ pub const TASK_FILTERED: u32 = 1;
 /// [`Task::flags`]: the program has read its capability sets.
 pub const TASK_READ_CAPABILITIES: u32 = 2;
 
-/// What the kernel side knows of a task, kept in task storage.
+/// What the kernel side knows of a task.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Task {
@@ -56,7 +56,7 @@ pub struct Task {
     pub net_namespace: u64,
     /// Where the kernel keeps its registers during a system call; 0 before its first.
     pub registers: u64,
-    /// Not 0 when its end has been counted.
+    /// Not 0 when its end has been counted; in task storage, which outlives it.
     pub ended: u64,
     /// The capability check that it is in, where entry and return are seen apart.
     pub asked: Asked,
@@ -402,6 +402,10 @@ pub struct FoundTask {
     /// Its `mm`: an execve gives it another.
     pub memory: u64,
 }
+
+/// Tasks of the workload that can be followed at once where they are kept in a hash map. The map has room for all from
+/// its beginning, 9 MB.
+pub const TASKS_HASHED: usize = 65536;
 
 /// Executables that userspace can tell the kernel side.
 pub const EXECUTABLES: usize = 16384;

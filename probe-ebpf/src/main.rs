@@ -2,7 +2,7 @@
 #![no_std]
 #![no_main]
 #![feature(core_intrinsics)]
-#![expect(internal_features, reason = "atomic addition, see maps::add")]
+#![expect(internal_features, reason = "atomic operations, see maps::add and tasks")]
 
 mod attach;
 mod capabilities;
@@ -10,6 +10,7 @@ mod capable;
 mod devices;
 mod direct;
 mod empty;
+#[cfg(not(feature = "hash"))]
 mod events;
 mod held;
 mod identity;
@@ -18,6 +19,7 @@ mod masked;
 mod mounts;
 mod paths;
 mod syscalls;
+#[cfg_attr(feature = "hash", path = "hashed.rs")]
 mod tasks;
 mod walk;
 

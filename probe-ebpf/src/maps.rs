@@ -191,12 +191,17 @@ pub(crate) fn count(index: u32) {
     }
 }
 
-/// Adds one, atomically; what it was before.
+/// An addition that tells what was there before came with Linux 5.12; one that need not, and is not ordered, becomes
+/// an instruction that every kernel has (`BPF_XADD`).
+const ORDER: AtomicOrdering =
+    if cfg!(feature = "hash") { AtomicOrdering::Relaxed } else { AtomicOrdering::SeqCst };
+
+/// Adds one, atomically; what it was before, for which older kernels are not to be asked.
 #[inline(always)]
 pub(crate) fn add(counter: *mut u64) -> u64 {
     // SAFETY: map values are aligned to eight bytes and live as long as the program. `AtomicU64` has
     // no `fetch_add` for this target, though the instruction set does.
-    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::SeqCst }>(counter, 1) }
+    unsafe { atomic_xadd::<u64, u64, { ORDER }>(counter, 1) }
 }
 
 /// Counts one sighting of a fact; a full map is counted in `full`.

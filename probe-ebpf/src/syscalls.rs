@@ -4,7 +4,7 @@ use crate::{
     maps::{CAPABILITY_SETS, COUNTS, FAILURES, SEEN, STATUS, count, fixed, offset, offsets, sighted},
     mounts::{may_mount, mounted},
     paths::{is_open, opened},
-    tasks::{TASKS, current},
+    tasks::{TASKS, current, field},
 };
 use aya_ebpf::{
     bindings::task_struct, helpers::bpf_probe_read_user, macros::btf_tracepoint,
@@ -28,7 +28,7 @@ const X32: u32 = 2;
 /// ABI and number of the call that `id` names.
 #[inline(always)]
 pub(crate) fn identify(task: *mut task_struct, id: u64) -> (u32, u32) {
-    let status: u32 = task_field(task, offset!(task_status));
+    let status: u32 = field(task, offset!(task_status));
     // Arithmetic, because the verifier would follow each branch to the end of the program.
     let compat = status / TS_COMPAT & 1;
     let x32 = (id / X32_BIT) as u32 & 1 & !compat;
@@ -97,13 +97,6 @@ fn is_instruction(registers: *const u8) -> bool {
     let register = |offset| unsafe { registers.byte_add(offset).cast::<u64>().read_volatile() };
     register(offset!(regs_pairs[0][0])) == register(offset!(regs_pairs[0][1]))
         && register(offset!(regs_pairs[1][0])) == register(offset!(regs_pairs[1][1]))
-}
-
-/// A field of the running task.
-#[inline(always)]
-fn task_field<T: Copy>(task: *mut task_struct, offset: usize) -> T {
-    // SAFETY: `task` is the running task; a plain load through a BTF pointer cannot fault.
-    unsafe { task.byte_add(offset).cast::<T>().read_volatile() }
 }
 
 /// ABI and number of the system call that the running task is in, or [`NO_SYSCALL`].

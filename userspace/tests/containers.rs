@@ -1,14 +1,16 @@
 //! Containers without an engine: what a runtime puts into a container's cgroup.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::{fs, path::PathBuf, process::Command, thread, time::Duration};
+use std::{fs, os::unix::process::CommandExt as _, path::PathBuf, process::Command, thread, time::Duration};
 
 use unpriv::{
-    probe::{HookSet, Hooks, Probe, Probes, Recording, cgroup2_mount_point},
+    probe::{HookSet, Hooks, Probe, Probes, Recording, TaskMap, cgroup2_mount_point},
     syscalls::Abi,
 };
 
-const HOOKS: Hooks = Hooks { failures: true, verbose: false, attach: false, set: HookSet::Auto };
+const HOOKS: Hooks =
+    Hooks { failures: true, verbose: false, attach: false, set: HookSet::Auto, tasks: TaskMap::Auto };
+const HASHED: Hooks = Hooks { tasks: TaskMap::Hash, ..HOOKS };
 
 /// clone3 (435) into the directory given with `CLONE_INTO_CGROUP`, as newer runtimes do it: no event says that such a
 /// task entered. The child makes a mount namespace of its own (unshare, 272) and executes the entrypoint, the rest.
@@ -70,24 +72,77 @@ fn a_task_born_into_the_cgroup_of_the_container_is_recorded() {
     assert!(recording.trace.syscalls[&Abi::X86_64].contains_key("exit_group"));
 }
 
+/// In it many kinds of facts, and the same number of each every time.
+const BUSY: &str = "mount -t tmpfs none /mnt && mknod /mnt/x b 7 200; cat /dev/net/tun /mnt/x; : </proc/timer_list; \
+                    chown 1 /mnt/x; sysctl -w kernel.hostname=$(hostname); umount /mnt; exit 0";
+
 #[test]
 fn a_recording_knows_nothing_of_the_one_before() {
-    let probes = Probes::new(HOOKS);
+    forgets(HOOKS, [2, 3, 4]);
+}
+
+#[test]
+fn with_a_hash_map_of_tasks_a_recording_knows_nothing_of_the_one_before() {
+    forgets(HASHED, [6, 7, 8]);
+}
+
+fn forgets(hooks: Hooks, [busy, hostname, reference]: [u32; 3]) {
+    let probes = Probes::new(hooks);
     let mut probe = probes.take().unwrap();
-    let busy = "mount -t tmpfs none /mnt && mknod /mnt/x b 7 200; cat /dev/net/tun /mnt/x /proc/timer_list; \
-                chown 1 /mnt/x; sysctl -w kernel.hostname=$(hostname); umount /mnt; exit 0";
-    let Some((first, _)) = run(&mut probe, &id(2), &["/bin/sh", "-c", busy]) else { return };
+    let Some((first, _)) = run(&mut probe, &id(busy), &["/bin/sh", "-c", BUSY]) else { return };
     let trace = &first.trace;
     assert!(trace.capabilities.keys().count() > 2 && trace.devices.keys().count() > 1, "{trace:?}");
     assert!(trace.paths.as_ref().is_some_and(|paths| paths.keys().count() > 0), "{trace:?}");
     assert!(trace.mounts.as_ref().is_some_and(|mounts| mounts.keys().count() > 0), "{trace:?}");
     probes.put_back(probe);
     let mut again = probes.take().unwrap();
-    let mut fresh = Probe::attach(HOOKS).unwrap();
-    let (again, _) = run(&mut again, &id(3), &["/bin/hostname"]).unwrap();
-    let (fresh, _) = run(&mut fresh, &id(4), &["/bin/hostname"]).unwrap();
+    let mut fresh = Probe::attach(hooks).unwrap();
+    let (again, _) = run(&mut again, &id(hostname), &["/bin/hostname"]).unwrap();
+    let (fresh, _) = run(&mut fresh, &id(reference), &["/bin/hostname"]).unwrap();
     assert_eq!(again.trace, fresh.trace);
     assert_eq!(again.programs, fresh.programs);
+}
+
+#[test]
+fn a_hash_map_of_tasks_shows_what_task_storage_shows() {
+    let mut stored = Probe::attach(HOOKS).unwrap();
+    let Some((stored, _)) = run(&mut stored, &id(9), &["/bin/sh", "-c", BUSY]) else { return };
+    let mut hashed = Probe::attach(HASHED).unwrap();
+    let (recording, _cgroup) = run(&mut hashed, &id(10), &["/bin/sh", "-c", BUSY]).unwrap();
+    assert_eq!(recording.trace, stored.trace);
+    assert_eq!(recording.programs, stored.programs);
+    assert_eq!(hashed.alive(), 0, "every end was counted once");
+}
+
+#[test]
+fn with_a_hash_map_of_tasks_a_command_is_recorded() {
+    let probe = Probe::attach(HASHED).unwrap();
+    let output = probe.spawn(0, || Ok(Command::new("/bin/hostname").output()?)).unwrap();
+    assert!(output.status.success());
+    let Recording { trace, .. } = probe.recording().unwrap();
+    assert!(trace.complete, "{:?}", trace.lost);
+    assert!(trace.programs.keys().eq(["/bin/hostname"]), "{:?}", trace.programs);
+    assert!(trace.syscalls[&Abi::X86_64].contains_key("exit_group"));
+}
+
+#[test]
+fn a_program_executed_by_a_thread_is_recorded() {
+    let this = std::env::current_exe().unwrap();
+    let entrypoint = [this.to_str().unwrap(), "--exact", "executes_hostname_by_a_thread", "--ignored"];
+    for (hooks, name) in [(HOOKS, 11), (HASHED, 12)] {
+        let mut probe = Probe::attach(hooks).unwrap();
+        let Some((recording, _)) = run(&mut probe, &id(name), &entrypoint) else { return };
+        let programs = &recording.trace.syscalls[&Abi::X86_64]["exit_group"].programs;
+        assert!(programs.iter().eq(["/bin/hostname"]), "{programs:?}");
+        assert_eq!(probe.alive(), 0);
+    }
+}
+
+/// The thread becomes the process: it takes the place of the process's first thread, and its number.
+#[test]
+#[ignore = "does not return"]
+fn executes_hostname_by_a_thread() {
+    thread::spawn(|| panic!("{}", Command::new("/bin/hostname").exec())).join().unwrap();
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `userspace/ebpf/probe.bpf.o` from the source in `probe-ebpf`: the same bytes from any directory on any machine.
+//! `userspace/ebpf/*.o` from the source in `probe-ebpf`: the same bytes from any directory on any machine.
 
 mod record;
 mod tools;
@@ -14,8 +14,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use self::{record::Record, tools::Tools};
 use crate::{target_directory, workspace};
 
-/// The committed object and what it was built from, in the workspace.
-const OBJECT: &str = "userspace/ebpf/probe.bpf.o";
+/// The committed objects, each with the feature that it is built with, and what they were built from, in the workspace.
+const OBJECTS: [(&str, &str); 2] =
+    [("userspace/ebpf/probe.bpf.o", "ebpf"), ("userspace/ebpf/probe-hash.bpf.o", "hash")];
 const RECORD: &str = "userspace/ebpf/probe.bpf.json";
 
 /// In the names of all functions that a panic calls.
@@ -23,7 +24,7 @@ const PANIC: &[u8] = b"9panicking";
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Write nothing; fail when the committed object was not built from this source
+    /// Write nothing; fail when the committed objects were not built from this source
     #[arg(long)]
     check: bool,
     /// Install what the build needs and is missing: rust-src by rustup, bpf-linker below target/
@@ -33,59 +34,63 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let tools = Tools::find(arguments.install)?;
-    let fresh = Record::of_tree(&tools)?;
-    let (object, record) = (workspace().join(OBJECT), workspace().join(RECORD));
+    let mut fresh = Record::of_tree(&tools)?;
+    let record = workspace().join(RECORD);
     if arguments.check {
-        return check(&tools, &fresh, &object, &record);
+        let recorded = Record::read(&record)?;
+        let differences = recorded.source_differences(&fresh);
+        ensure!(
+            differences.is_empty(),
+            "the objects were not built from this source; these differ: {}: run `cargo xtask build-ebpf`",
+            differences.join(", ")
+        );
+        return OBJECTS
+            .iter()
+            .try_for_each(|(object, feature)| check(&tools, &fresh, &recorded, object, feature));
     }
-    let bytes = build(&tools)?;
-    fs::write(&object, &bytes).with_context(|| format!("write {OBJECT}"))?;
-    fs::write(&record, fresh.with_object(&bytes).to_json()?).with_context(|| format!("write {RECORD}"))?;
-    eprintln!("{OBJECT}: {} bytes", bytes.len());
-    Ok(())
+    for (object, feature) in OBJECTS {
+        let bytes = build(&tools, feature)?;
+        fs::write(workspace().join(object), &bytes).with_context(|| format!("write {object}"))?;
+        fresh.add_object(object, &bytes);
+        eprintln!("{object}: {} bytes", bytes.len());
+    }
+    fs::write(&record, fresh.to_json()?).with_context(|| format!("write {RECORD}"))
 }
 
-/// The committed object against a fresh build. Says whether the source or a tool is what differs.
-fn check(tools: &Tools, fresh: &Record, object: &Path, record: &Path) -> Result<()> {
-    let committed = fs::read(object).with_context(|| format!("read {OBJECT}"))?;
-    let recorded = Record::read(record)?;
-    let differences = recorded.source_differences(fresh);
+/// A committed object against a fresh build. Says whether the source or a tool is what differs.
+fn check(tools: &Tools, fresh: &Record, recorded: &Record, object: &str, feature: &str) -> Result<()> {
+    let committed = fs::read(workspace().join(object)).with_context(|| format!("read {object}"))?;
     ensure!(
-        differences.is_empty(),
-        "{OBJECT} was not built from this source; these differ: {}: run `cargo xtask build-ebpf`",
-        differences.join(", ")
+        recorded.has_object(object, &committed),
+        "{object} is not what {RECORD} describes: run `cargo xtask build-ebpf`"
     );
-    ensure!(
-        recorded.is_of(&committed),
-        "{OBJECT} is not what {RECORD} describes: run `cargo xtask build-ebpf`"
-    );
-    let bytes = build(tools)?;
+    let bytes = build(tools, feature)?;
     if bytes == committed {
-        eprintln!("{OBJECT} is what this source builds to, byte for byte");
+        eprintln!("{object} is what this source builds to, byte for byte");
         return Ok(());
     }
     let tools = recorded.tool_differences(fresh);
     ensure!(
         !tools.is_empty(),
-        "{OBJECT} has {} bytes and this source builds to {} others with the same tools: run `cargo xtask build-ebpf`",
+        "{object} has {} bytes and this source builds to {} others with the same tools: run `cargo xtask build-ebpf`",
         committed.len(),
         bytes.len()
     );
     // The recorded hashes are all that is left to compare, and they agree.
     eprintln!(
-        "{OBJECT} was built from this source by its recorded hashes; its bytes differ from a build here, \
+        "{object} was built from this source by its recorded hashes; its bytes differ from a build here, \
          as these tools do: {}",
         tools.join(", ")
     );
     Ok(())
 }
 
-/// The object, with its type information (BTF) and without the debug sections that no loader reads.
-fn build(tools: &Tools) -> Result<Vec<u8>> {
+/// An object, with its type information (BTF) and without the debug sections that no loader reads.
+fn build(tools: &Tools, feature: &str) -> Result<Vec<u8>> {
     let directory = target_directory().join("ebpf");
     let status = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--locked", "--release", "--package=probe-ebpf", "--bin=probe"])
-        .args(["--features=ebpf", "--target=bpfel-unknown-none", "-Zbuild-std=core"])
+        .args(["--features", feature, "--target=bpfel-unknown-none", "-Zbuild-std=core"])
         .arg("--target-dir")
         .arg(&directory)
         .current_dir(workspace())

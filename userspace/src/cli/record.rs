@@ -75,8 +75,13 @@ pub(super) fn record(arguments: &Arguments) -> Result<ExitCode> {
 
 fn watch(name: &str, arguments: &Arguments) -> Result<Recorded> {
     let running = Running::find(name, arguments.engine)?;
-    let hooks =
-        Hooks { failures: true, verbose: arguments.verbose, attach: true, set: arguments.hooks.set() };
+    let hooks = Hooks {
+        failures: true,
+        verbose: arguments.verbose,
+        attach: true,
+        set: arguments.hooks.set(),
+        ..Hooks::default()
+    };
     let options = Options {
         probes: &Probes::new(hooks),
         // It keeps its own.
@@ -95,8 +100,8 @@ fn run(arguments: &Arguments) -> Result<Recorded> {
         // What an engine masks or mounts read-only is seen by the same hook.
         failures: arguments.failures || matches!(workload, Workload::Container(..)),
         verbose: arguments.verbose,
-        attach: false,
         set: arguments.hooks.set(),
+        ..Hooks::default()
     };
     let options = Options {
         probes: &Probes::new(hooks),

@@ -2,8 +2,10 @@
 
 use std::fs;
 
+use probe_ebpf::TASKS_HASHED;
+
 use super::Check;
-use crate::probe::{BTF_PATH, Hooks, HostCannot, Probe, kernel_fields, tracepoints};
+use crate::probe::{BTF_PATH, Hooks, HostCannot, Probe, TaskMap, kernel_fields, tracepoints};
 
 pub(super) fn checks() -> Vec<Check> {
     let mut checks = vec![version(), lockdown()];
@@ -75,16 +77,26 @@ pub(super) fn programs(probe: &Result<Probe, HostCannot>) -> Vec<Check> {
         }
     };
     let hooks = probe.hooks_by_fact().iter();
-    hooks
-        .map(|(fact, names)| {
-            let (title, found) = (format!("hooks: {}", fact.name()), names.join(", "));
-            if probe.preempted().contains(fact) {
-                let advice = "recordings in which that happened say so; mount tracefs, or boot with \
+    let hooks = hooks.map(|(fact, names)| {
+        let (title, found) = (format!("hooks: {}", fact.name()), names.join(", "));
+        if probe.preempted().contains(fact) {
+            let advice = "recordings in which that happened say so; mount tracefs, or boot with \
                               `preempt=voluntary`, for hooks that are not preempted";
-                Check::warning(&title, format!("{found}; preempted at times, and then skipped"), advice)
-            } else {
-                Check::ok(&title, found)
-            }
-        })
-        .collect()
+            Check::warning(&title, format!("{found}; preempted at times, and then skipped"), advice)
+        } else {
+            Check::ok(&title, found)
+        }
+    });
+    std::iter::once(tasks(probe.task_map())).chain(hooks).collect()
+}
+
+/// Where who belongs to the workload is kept.
+fn tasks(map: TaskMap) -> Check {
+    let found = match map {
+        TaskMap::Hash => format!(
+            "in a hash map, because this kernel has no task storage; {TASKS_HASHED} of a workload fit in at once"
+        ),
+        _ => "in task storage".to_owned(),
+    };
+    Check::ok("workload's tasks", found)
 }

@@ -17,6 +17,7 @@ use super::{
     load::{Hooks, HostCannot, PlainContainer, Probe},
     mounts::{PlainMount, PlainValue},
     opened::PlainOpened,
+    storage::TaskMap,
 };
 
 /// What recordings take their probe from.
@@ -77,6 +78,9 @@ impl Probe {
         let processors = aya::util::nr_cpus().map_err(|(_, error)| error)?;
         counts.set(0, PerCpuValues::try_from(vec![PlainCounts(none); processors])?, 0)?;
         self.empty::<PlainPath, u32>("PATHS")?;
+        if self.task_map == TaskMap::Hash {
+            self.empty::<u32, u32>("INDICES")?;
+        }
         self.empty::<PlainCapability, u64>("CAPABILITIES")?;
         self.empty::<PlainCapabilitySet, u64>("CAPABILITY_SETS")?;
         self.empty::<PlainDevice, u64>("DEVICES")?;

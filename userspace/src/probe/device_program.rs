@@ -5,6 +5,8 @@ use std::{
     os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
 };
 
+use super::memory_limit::MemoryLimit;
+
 /// One eBPF instruction, `struct bpf_insn` of `include/uapi/linux/bpf.h` as a little-endian word.
 pub type Instruction = u64;
 
@@ -56,7 +58,9 @@ pub fn attach(cgroup: impl AsFd, instructions: &[Instruction]) -> io::Result<()>
         kernel_version: 0,
         flags: 0,
     };
+    let limit = MemoryLimit::raise();
     let program = bpf(BPF_PROG_LOAD, &load)?;
+    drop(limit);
     // SAFETY: BPF_PROG_LOAD returned this descriptor to us alone.
     let program = unsafe { OwnedFd::from_raw_fd(program) };
     let attach = Attach {

@@ -1,7 +1,5 @@
 //! The functions that ask `cap_capable` without calling it, because the compiler copied it into them.
 
-use std::os::fd::AsFd as _;
-
 use anyhow::{Context as _, Result, anyhow};
 use aya::{
     Btf,
@@ -13,7 +11,6 @@ use super::{
     decode::PlainCapability,
     hooks::{self, Fact, Hook, Kind, Placed},
     load::{Probe, no_way},
-    storage,
 };
 use crate::capability::Capability;
 
@@ -87,10 +84,9 @@ impl Probe {
 
     fn sees(&mut self, direct: &Direct) -> Result<bool> {
         let ours = Task { stage: STAGE_WORKLOAD, ..Task::default() };
-        let map = self.tasks()?.fd().as_fd();
-        storage::set(map, self.own.as_fd(), &ours).context("cannot mark unpriv itself")?;
+        self.mark(&ours).context("cannot mark unpriv itself")?;
         (direct.ask)();
-        storage::remove(map, self.own.as_fd()).context("cannot unmark unpriv itself")?;
+        self.unmark().context("cannot unmark unpriv itself")?;
         let map =
             self.ebpf.map_mut("CAPABILITIES").ok_or_else(|| anyhow!("the object has no CAPABILITIES"))?;
         let mut checks: HashMap<&mut MapData, PlainCapability, u64> = HashMap::try_from(map)?;

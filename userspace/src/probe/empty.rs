@@ -6,7 +6,7 @@ use aya::{
     programs::{BtfTracePoint, loaded_programs},
 };
 
-use super::load::OBJECT;
+use super::storage::TaskMap;
 
 /// An empty program at `sys_enter`, until dropped.
 pub struct EmptyProbe {
@@ -21,7 +21,10 @@ impl EmptyProbe {
     /// When the kernel refuses.
     pub fn attach() -> Result<Self> {
         let btf = Btf::from_sys_fs().context("cannot parse this kernel's BTF")?;
-        let mut ebpf = EbpfLoader::new().btf(Some(&btf)).allow_unsupported_maps().load(OBJECT)?;
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&btf))
+            .allow_unsupported_maps()
+            .load(TaskMap::Auto.choose().object())?;
         let program = ebpf.program_mut("empty_sys_enter").context("the object has no empty program")?;
         let program: &mut BtfTracePoint = program.try_into()?;
         program.load("sys_enter", &btf)?;

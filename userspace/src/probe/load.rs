@@ -3,13 +3,13 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::OwnedFd,
 };
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Array, Map, MapData},
+    maps::{Array, MapData},
     programs::Program,
 };
 use aya_log::EbpfLogger;
@@ -20,14 +20,13 @@ use super::{
     direct,
     hooks::{self, Fact, HookSet, Refused},
     kernel_log::{self, Talk},
-    offsets, preemption,
+    memory_limit::MemoryLimit,
+    offsets,
+    preemption::{self, Preemption},
     status::Status,
-    storage,
+    storage::{self, TaskMap},
 };
 use crate::syscalls::Abi;
-
-/// The kernel side, as `cargo xtask build-ebpf` made it from `probe-ebpf`.
-pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/probe.bpf.o");
 
 /// The tracepoints without which nothing can be recorded.
 pub const REQUIRED_TRACEPOINTS: [&str; 5] =
@@ -55,6 +54,8 @@ pub struct Hooks {
     pub attach: bool,
     /// Which of the kernel's hooks.
     pub set: HookSet,
+    /// Where who belongs to the workload is kept.
+    pub tasks: TaskMap,
 }
 
 #[derive(Clone, Copy)]
@@ -85,6 +86,9 @@ pub struct Probe {
     hooks: BTreeMap<Fact, Vec<String>>,
     preempted: BTreeSet<Fact>,
     pub(super) own: OwnedFd,
+    pub(super) task_map: TaskMap,
+    /// Tasks of the workload may do their work by threads of the kernel, which do not belong to it.
+    pub(super) foreign_workers: bool,
     /// Names of the kernel's addresses that were looked up.
     pub(super) kernel_names: RefCell<BTreeMap<u64, String>>,
 }
@@ -120,10 +124,14 @@ impl Probe {
     }
 
     fn try_attach(hooks: Hooks) -> Result<Self> {
+        let _limit = MemoryLimit::raise();
+        let task_map = hooks.tasks.choose();
         let types = offsets::kernel_types()?;
         let offsets = PlainOffsets(offsets::read(&types)?);
         let level = kernel_log::level(hooks.verbose);
         let btf = Btf::from_sys_fs().context("cannot parse this kernel's BTF")?;
+        let hashed = task_map == TaskMap::Hash;
+        let task_stack = if hashed { offsets::field(&types, "task_struct", "stack")? } else { 0 };
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .allow_unsupported_maps()
@@ -131,8 +139,9 @@ impl Probe {
             .override_global("LEAST_ADDRESS", &direct::least_address(), true)
             .override_global("ATTACHES", &u32::from(hooks.attach), true)
             .override_global("AYA_LOG_LEVEL", &level, true)
-            .load(OBJECT)
-            .map_err(no_maps)?;
+            .override_global("TASK_STACK", &task_stack, hashed)
+            .load(task_map.object())
+            .map_err(|error| refused(&error.into(), "create the recorder's maps"))?;
         fill_arguments(&mut ebpf)?;
         let own = storage::pidfd(std::process::id()).context("cannot open a pidfd (Linux 5.3 or newer)")?;
         let log = kernel_log::listen(&mut ebpf)?;
@@ -145,9 +154,19 @@ impl Probe {
             hooks: BTreeMap::new(),
             preempted: BTreeSet::new(),
             own,
+            task_map,
+            foreign_workers: hashed && !offsets::has_own_io_workers(&types),
             kernel_names: RefCell::default(),
         };
-        let preemption = preemption::ask(&types);
+        let mut preemption = Preemption::default();
+        if hashed {
+            probe.prepare_hash()?;
+        }
+        // Before Linux 5.12, which counts it, the kernel skips no programs of trampolines and BTF tracepoints
+        // (`__bpf_prog_enter`), but those of kprobes and trace events all the same (`trace_call_bpf`).
+        if !hashed || probe.counts_skipped() {
+            preemption = preemption::ask(&types);
+        }
         for fact in Fact::ALL {
             if fact == Fact::Failures && !hooks.failures {
                 continue;
@@ -183,6 +202,12 @@ impl Probe {
         &self.hooks
     }
 
+    /// Where who belongs to the workload is kept.
+    #[must_use]
+    pub fn task_map(&self) -> TaskMap {
+        self.task_map
+    }
+
     /// What the kernel may miss now and then by these hooks, and count, because it preempts their programs.
     #[must_use]
     pub fn preempted(&self) -> &BTreeSet<Fact> {
@@ -196,11 +221,10 @@ impl Probe {
     ///
     /// When this process cannot be marked, or `spawn` fails.
     pub fn spawn<T>(&self, launches: u32, spawn: impl FnOnce() -> Result<T>) -> Result<T> {
-        let map = self.tasks()?;
         let ours = Task { stage: STAGE_LAUNCHER, launches, ..Task::default() };
-        storage::set(map.fd().as_fd(), self.own.as_fd(), &ours).context("cannot mark the workload")?;
+        self.mark(&ours).context("cannot mark the workload")?;
         let result = spawn();
-        storage::remove(map.fd().as_fd(), self.own.as_fd()).context("cannot unmark unpriv itself")?;
+        self.unmark().context("cannot unmark unpriv itself")?;
         result
     }
 
@@ -219,30 +243,6 @@ impl Probe {
         )?;
         map.set(0, PlainContainer(Container { id: bytes, armed: 1 }), 0)?;
         Ok(())
-    }
-
-    pub(super) fn tasks(&self) -> Result<&MapData> {
-        match self.ebpf.map("TASKS") {
-            Some(Map::Unsupported(map)) => Ok(map),
-            _ => bail!("the object has no task storage"),
-        }
-    }
-}
-
-/// Why the maps were refused. Task storage came with Linux 5.11, for tracing programs with 5.13: its type is what
-/// older kernels do not know (`find_and_alloc_map`, kernel/bpf/syscall.c).
-fn no_maps(error: aya::EbpfError) -> anyhow::Error {
-    use aya::{EbpfError, maps::MapError};
-    match error {
-        EbpfError::MapError(MapError::CreateError { name, io_error })
-            if name == "TASKS" && io_error.raw_os_error() == Some(libc::EINVAL) =>
-        {
-            anyhow!(
-                "this kernel has no task storage, where the programs keep who belongs to the workload: use Linux \
-                 5.13 or newer"
-            )
-        }
-        error => refused(&error.into(), "create the recorder's maps"),
     }
 }
 

@@ -26,7 +26,8 @@ impl Probe {
                 trace.lost.insert(Loss::MapFull(map.to_owned()));
             }
         }
-        if status[status::UNTRACKED as usize] != 0 {
+        let asks_workers = trace.syscalls.values().any(|calls| calls.contains_key("io_uring_setup"));
+        if status[status::UNTRACKED as usize] != 0 || self.foreign_workers && asks_workers {
             trace.lost.insert(Loss::UntrackedProcess);
         }
         if status[status::UNANSWERED as usize] != 0 {
@@ -47,16 +48,20 @@ impl Probe {
     /// How often the kernel skipped each program so far.
     pub(super) fn skipped(&self) -> BTreeMap<String, u64> {
         let loaded = self.ebpf.programs().filter_map(|(name, program)| Some((name, program.fd().ok()?)));
-        loaded.map(|(name, fd)| (name.to_owned(), recursion_misses(fd.as_fd().as_raw_fd()))).collect()
+        let misses = |fd: i32| recursion_misses(fd).unwrap_or_default();
+        loaded.map(|(name, fd)| (name.to_owned(), misses(fd.as_fd().as_raw_fd()))).collect()
+    }
+
+    /// Whether the kernel counts that, as far as the programs tell that are loaded.
+    pub(super) fn counts_skipped(&self) -> bool {
+        let mut loaded = self.ebpf.programs().filter_map(|(_, program)| program.fd().ok());
+        loaded.any(|fd| recursion_misses(fd.as_fd().as_raw_fd()).is_some())
     }
 }
 
 /// How often the kernel skipped a program because it, or for kprobes and trace events any program or access to a
 /// map, was already running on that processor (`bpf_prog_show_fdinfo`; Linux 5.12).
-fn recursion_misses(fd: i32) -> u64 {
-    let Ok(text) = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")) else { return 0 };
-    text.lines()
-        .find_map(|line| line.strip_prefix("recursion_misses:"))
-        .and_then(|count| count.trim().parse().ok())
-        .unwrap_or(0)
+fn recursion_misses(fd: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("recursion_misses:"))?.trim().parse().ok()
 }

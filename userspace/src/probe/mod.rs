@@ -13,6 +13,7 @@ mod hooks;
 mod kernel_log;
 mod load;
 mod losses;
+mod memory_limit;
 mod mounts;
 mod offsets;
 mod opened;
@@ -32,4 +33,5 @@ pub use self::{
     hooks::{Fact, HookSet},
     load::{Hooks, HostCannot, Probe, REQUIRED_TRACEPOINTS},
     offsets::BTF_PATH,
+    storage::TaskMap,
 };

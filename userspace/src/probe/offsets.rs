@@ -110,6 +110,12 @@ pub(super) fn read(btf: &Btf) -> Result<Offsets> {
     })
 }
 
+/// Whether `io_uring`'s workers are threads of the process that uses it, as since Linux 5.12 and 5.10.162; before,
+/// they are the kernel's own.
+pub(super) fn has_own_io_workers(btf: &Btf) -> bool {
+    btf.resolve_types_by_name("create_io_thread").is_ok_and(|types| !types.is_empty())
+}
+
 /// Offset of one field of one structure, in bytes.
 ///
 /// # Errors

@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use super::{cgroup2, offsets};
 
 /// What may be preempted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Preemption {
     /// Programs at BTF tracepoints.
     pub(super) tracepoints: bool,

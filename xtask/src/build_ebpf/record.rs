@@ -1,4 +1,4 @@
-//! `probe.bpf.json`: what the committed object was built from, and with what.
+//! `probe.bpf.json`: what the committed objects were built from, and with what.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,8 +21,8 @@ const MANIFESTS: [&str; 2] = ["probe-ebpf/Cargo.toml", "xtask/src/build_ebpf.rs"
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Record {
-    /// Hash of the object.
-    object: String,
+    /// Hashes of the objects by path in the workspace.
+    objects: BTreeMap<String, String>,
     /// Hashes by path in the workspace.
     sources: BTreeMap<String, String>,
     /// Crates that the programs use, with versions.
@@ -32,7 +32,7 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Of the source as it is now; without an object yet.
+    /// Of the source as it is now; without objects yet.
     pub(super) fn of_tree(tools: &Tools) -> Result<Self> {
         let mut sources = BTreeMap::new();
         for path in MANIFESTS {
@@ -42,7 +42,7 @@ impl Record {
         let versions =
             [("rustc", &tools.rustc), ("llvm", &tools.llvm), ("bpf-linker", &BPF_LINKER.to_owned())];
         Ok(Self {
-            object: String::new(),
+            objects: BTreeMap::new(),
             sources,
             crates: crates()?,
             tools: versions.map(|(tool, version)| (tool.to_owned(), version.clone())).into(),
@@ -54,12 +54,12 @@ impl Record {
         serde_json::from_slice(&text).with_context(|| format!("read {}", path.display()))
     }
 
-    pub(super) fn with_object(self, object: &[u8]) -> Self {
-        Self { object: hash(object), ..self }
+    pub(super) fn add_object(&mut self, path: &str, object: &[u8]) {
+        self.objects.insert(path.to_owned(), hash(object));
     }
 
-    pub(super) fn is_of(&self, object: &[u8]) -> bool {
-        self.object == hash(object)
+    pub(super) fn has_object(&self, path: &str, object: &[u8]) -> bool {
+        self.objects.get(path).is_some_and(|recorded| *recorded == hash(object))
     }
 
     pub(super) fn to_json(&self) -> Result<String> {
@@ -139,7 +139,7 @@ mod tests {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
         let record = |source: &str, linker: &str| Record {
-            object: String::new(),
+            objects: BTreeMap::new(),
             sources: map(&[("a.rs", "1"), ("b.rs", source)]),
             crates: BTreeSet::new(),
             tools: map(&[("bpf-linker", linker)]),
