@@ -7,7 +7,7 @@ use crate::{
 };
 use aya_ebpf::{
     EbpfContext,
-    bindings::task_struct,
+    bindings::{BPF_NOEXIST, task_struct},
     helpers::{
         bpf_get_current_pid_tgid,
         generated::{bpf_probe_read_kernel, bpf_probe_read_kernel_str},
@@ -164,12 +164,17 @@ fn program(path: u64) -> u32 {
 /// The index of the program at this path, which that process runs.
 #[inline(always)]
 pub(crate) fn index_of(key: &ProgramPath, pid: u32) -> u32 {
-    // SAFETY: entries are never removed.
+    // SAFETY: entries are only removed while there is no workload.
     if let Some(index) = unsafe { PATHS.get(key) } {
         return *index;
     }
     let Some(index) = next_program() else { return PROGRAM_OTHER };
-    if index as usize >= PROGRAMS || PATHS.insert(key, &index, 0).is_err() {
+    if index as usize >= PROGRAMS || PATHS.insert(key, &index, u64::from(BPF_NOEXIST)).is_err() {
+        // Another processor may have given it one just now, under which its calls are looked for.
+        // SAFETY: as above.
+        if let Some(index) = unsafe { PATHS.get(key) } {
+            return *index;
+        }
         count(status::PROGRAMS_FULL);
         return PROGRAM_OTHER;
     }
