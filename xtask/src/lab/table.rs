@@ -114,7 +114,8 @@ fn hooks(text: &mut String, visits: &[Visit]) {
     }
     let _ = write!(text, "## What is recorded by which hook\n\n|  |");
     for visit in visits {
-        let _ = write!(text, " {} ({}) |", visit.findings.kernel, visit.findings.cgroup);
+        let _ =
+            write!(text, " {} ({}, {}) |", visit.findings.kernel, visit.station.suite, visit.findings.cgroup);
     }
     let _ = writeln!(text, "\n|---{}|", "|---".repeat(visits.len()));
     for (fact, hooks) in rows {
@@ -132,8 +133,9 @@ fn machine(text: &mut String, plan: &Plan, visit: &Visit) {
     let versions: Vec<&str> = findings.versions.iter().map(String::as_str).collect();
     let _ = writeln!(
         text,
-        "## Linux {}, cgroup {}\n\n{}\n",
+        "## Linux {}, Debian {}, cgroup {}\n\n{}\n",
         findings.kernel,
+        visit.station.suite,
         findings.cgroup,
         versions.join("; ")
     );
