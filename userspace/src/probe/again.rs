@@ -3,10 +3,10 @@
 
 use std::cell::RefCell;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use aya::{
     Pod,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues},
+    maps::{Array, HashMap, MapData, PerCpuArray, PerCpuValues},
 };
 use probe_ebpf::{ABIS, Container, Counts, LastTask, PROGRAM_FIRST, PROGRAMS, SYSCALLS, Seen, status};
 
@@ -16,6 +16,7 @@ use super::{
     },
     load::{Hooks, HostCannot, PlainContainer, Probe},
     mounts::{PlainMount, PlainValue},
+    object,
     opened::PlainOpened,
     storage::TaskMap,
 };
@@ -63,14 +64,16 @@ impl Probe {
             return Ok(None);
         }
         // First, so that nobody joins.
-        let mut container: Array<&mut MapData, PlainContainer> = self.map("CONTAINER")?.try_into()?;
+        let mut container: Array<&mut MapData, PlainContainer> =
+            object::map_mut(&mut self.ebpf, "CONTAINER")?.try_into()?;
         container.set(0, PlainContainer(Container { id: [0; _], armed: 0 }), 0)?;
         let used = counters[status::PROGRAMS_USED as usize] + u64::from(PROGRAM_FIRST);
-        let mut seen: Array<&mut MapData, PlainSeen> = self.map("SEEN")?.try_into()?;
+        let mut seen: Array<&mut MapData, PlainSeen> = object::map_mut(&mut self.ebpf, "SEEN")?.try_into()?;
         for index in 0..u32::try_from(used.min(PROGRAMS as u64))? {
             seen.set(index, PlainSeen(Seen { calls: [[0; SYSCALLS]; ABIS] }), 0)?;
         }
-        let mut counts: PerCpuArray<&mut MapData, PlainCounts> = self.map("COUNTS")?.try_into()?;
+        let mut counts: PerCpuArray<&mut MapData, PlainCounts> =
+            object::map_mut(&mut self.ebpf, "COUNTS")?.try_into()?;
         let none = Counts {
             calls: [[0; SYSCALLS]; ABIS],
             last: LastTask { registers: 0, generation: 0, program: 0 },
@@ -88,7 +91,7 @@ impl Probe {
         self.empty::<PlainOpened, u64>("OPENED")?;
         self.empty::<PlainMount, PlainValue>("MOUNTS")?;
         self.executed()?;
-        let mut counters: Array<&mut MapData, u64> = self.map("STATUS")?.try_into()?;
+        let mut counters: Array<&mut MapData, u64> = object::map_mut(&mut self.ebpf, "STATUS")?.try_into()?;
         for index in (0..status::LENGTH).filter(|&index| index != status::GENERATION) {
             counters.set(index, 0, 0)?;
         }
@@ -96,12 +99,8 @@ impl Probe {
         Ok(Some(self))
     }
 
-    fn map(&mut self, name: &str) -> Result<&mut Map> {
-        self.ebpf.map_mut(name).ok_or_else(|| anyhow!("the object has no {name}"))
-    }
-
     fn empty<K: Pod, V: Pod>(&mut self, name: &str) -> Result<()> {
-        let mut map: HashMap<&mut MapData, K, V> = self.map(name)?.try_into()?;
+        let mut map: HashMap<&mut MapData, K, V> = object::map_mut(&mut self.ebpf, name)?.try_into()?;
         // Not while they are iterated over: removing one would begin anew.
         let keys = map.keys().collect::<Result<Vec<K>, _>>()?;
         for key in keys {

@@ -7,7 +7,7 @@ use std::{
     os::{fd::OwnedFd, unix::ffi::OsStrExt as _},
 };
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use aya::{
     Btf, Pod,
     maps::{Array, HashMap, MapData},
@@ -19,7 +19,7 @@ use tokio::io::unix::AsyncFd;
 use super::{
     decode::OTHER_PROGRAMS,
     load::{HostCannot, Probe},
-    storage,
+    object, storage,
 };
 use crate::syscalls::Abi;
 
@@ -110,8 +110,7 @@ impl Probe {
     }
 
     fn iterator(&mut self, name: &str) -> Result<&mut Iter> {
-        let program =
-            self.ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
+        let program = object::program_mut(&mut self.ebpf, name)?;
         Ok(program.try_into()?)
     }
 
@@ -147,7 +146,7 @@ impl Probe {
         let kept = &path.as_os_str().as_bytes()[..path.as_os_str().len().min(PATH - 1)];
         bytes[..kept.len()].copy_from_slice(kept);
         paths.insert(task.memory, String::from_utf8_lossy(kept).into_owned());
-        let map = self.ebpf.map_mut("RUNNING").ok_or_else(|| anyhow!("the object has no RUNNING"))?;
+        let map = object::map_mut(&mut self.ebpf, "RUNNING")?;
         let mut map: HashMap<&mut MapData, u64, PlainPath> = HashMap::try_from(map)?;
         map.insert(task.memory, PlainPath(ProgramPath { bytes }), 0)
             .context("the container has more processes than can be attached to")?;
@@ -157,7 +156,7 @@ impl Probe {
     /// From the second pass on tasks are marked: by then their programs have been looked up, and what they do
     /// next counts as those'. Whether it begins now; [`Gone`] when the first pass did not find the container.
     fn begin_marking(&mut self) -> Result<bool> {
-        let map = self.ebpf.map("ATTACH").ok_or_else(|| anyhow!("the object has no ATTACH"))?;
+        let map = object::map(&self.ebpf, "ATTACH")?;
         let PlainAttach(attach) = Array::<_, PlainAttach>::try_from(map)?.get(&0, 0)?;
         if attach.namespace == 0 {
             return Err(Gone.into());
@@ -169,7 +168,7 @@ impl Probe {
     }
 
     fn set_attach(&mut self, attach: Attach) -> Result<()> {
-        let map = self.ebpf.map_mut("ATTACH").ok_or_else(|| anyhow!("the object has no ATTACH"))?;
+        let map = object::map_mut(&mut self.ebpf, "ATTACH")?;
         let mut map: Array<&mut MapData, PlainAttach> = Array::try_from(map)?;
         Ok(map.set(0, PlainAttach(attach), 0)?)
     }

@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
 };
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use aya::{
     Pod,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
@@ -19,7 +19,7 @@ use probe_ebpf::{
 
 use tokio::io::unix::AsyncFd;
 
-use super::{hooks::Fact, load::Probe, symbols};
+use super::{hooks::Fact, load::Probe, object, symbols};
 use crate::{
     capability::Capability,
     errno,
@@ -84,7 +84,7 @@ impl Probe {
     /// When the object has no such map.
     pub fn executed(&mut self) -> Result<Vec<ExecutedProgram>> {
         self.log.flush();
-        let map = self.ebpf.map_mut("EVENTS").ok_or_else(|| anyhow!("the object has no EVENTS"))?;
+        let map = object::map_mut(&mut self.ebpf, "EVENTS")?;
         let mut ring = RingBuf::try_from(map)?;
         let mut events = Vec::new();
         while let Some(item) = ring.next() {
@@ -105,7 +105,7 @@ impl Probe {
     ///
     /// When the object has no such map, or outside of a runtime.
     pub fn events(&mut self) -> Result<AsyncFd<OwnedFd>> {
-        let map = self.ebpf.map_mut("EVENTS").ok_or_else(|| anyhow!("the object has no EVENTS"))?;
+        let map = object::map_mut(&mut self.ebpf, "EVENTS")?;
         let ring = RingBuf::try_from(map)?;
         // SAFETY: the ring is alive, and with it its descriptor.
         let fd = unsafe { BorrowedFd::borrow_raw(ring.as_raw_fd()) };
@@ -159,12 +159,12 @@ impl Probe {
     }
 
     pub(super) fn hash<K: Pod, V: Pod>(&self, name: &str) -> Result<HashMap<&aya::maps::MapData, K, V>> {
-        let map = self.ebpf.map(name).ok_or_else(|| anyhow!("the object has no {name}"))?;
+        let map = object::map(&self.ebpf, name)?;
         Ok(HashMap::try_from(map)?)
     }
 
     fn array<V: Pod>(&self, name: &str) -> Result<Array<&aya::maps::MapData, V>> {
-        let map = self.ebpf.map(name).ok_or_else(|| anyhow!("the object has no {name}"))?;
+        let map = object::map(&self.ebpf, name)?;
         Ok(Array::try_from(map)?)
     }
 
@@ -180,7 +180,7 @@ impl Probe {
 
     fn read_syscalls(&self, names: &Names<'_>, trace: &mut Trace) -> Result<()> {
         let seen = self.array::<PlainSeen>("SEEN")?;
-        let map = self.ebpf.map("COUNTS").ok_or_else(|| anyhow!("the object has no COUNTS"))?;
+        let map = object::map(&self.ebpf, "COUNTS")?;
         let counts = PerCpuArray::<_, PlainCounts>::try_from(map)?.get(&0, 0)?;
         let indices = names.programs.keys().copied().chain([PROGRAM_OTHER, PROGRAM_RUNTIME]);
         for program in indices {

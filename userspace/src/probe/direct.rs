@@ -1,6 +1,6 @@
 //! The functions that ask `cap_capable` without calling it, because the compiler copied it into them.
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result};
 use aya::{
     Btf,
     maps::{HashMap, MapData},
@@ -11,6 +11,7 @@ use super::{
     decode::PlainCapability,
     hooks::{self, Fact, Hook, Kind, Placed},
     load::{Probe, no_way},
+    object,
 };
 use crate::capability::Capability;
 
@@ -87,8 +88,7 @@ impl Probe {
         self.mark(&ours).context("cannot mark unpriv itself")?;
         (direct.ask)();
         self.unmark().context("cannot unmark unpriv itself")?;
-        let map =
-            self.ebpf.map_mut("CAPABILITIES").ok_or_else(|| anyhow!("the object has no CAPABILITIES"))?;
+        let map = object::map_mut(&mut self.ebpf, "CAPABILITIES")?;
         let mut checks: HashMap<&mut MapData, PlainCapability, u64> = HashMap::try_from(map)?;
         let seen: Vec<PlainCapability> = checks.keys().collect::<Result<_, _>>()?;
         for key in &seen {

@@ -11,7 +11,7 @@ use aya::{
     },
 };
 
-use super::{cgroup2, preemption::Preemption};
+use super::{cgroup2, object, preemption::Preemption};
 
 /// Which hooks to prefer, by the names that BPF loaders have for them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -269,7 +269,7 @@ pub(super) fn attach_all(ebpf: &mut Ebpf, btf: &Btf, programs: &[Placed]) -> Res
 }
 
 fn attach_one(ebpf: &mut Ebpf, btf: &Btf, name: &str, hook: Hook) -> Result<()> {
-    let program = ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))?;
+    let program = object::program_mut(ebpf, name)?;
     match hook {
         Hook::BtfTracepoint(tracepoint) => {
             let program: &mut BtfTracePoint = program.try_into()?;

@@ -21,7 +21,7 @@ use super::{
     hooks::{self, Fact, HookSet, Refused},
     kernel_log::{self, Talk},
     memory_limit::MemoryLimit,
-    offsets,
+    object, offsets,
     preemption::{self, Preemption},
     status::Status,
     storage::{self, TaskMap},
@@ -238,9 +238,8 @@ impl Probe {
             Ok(bytes) if id.bytes().all(|byte| byte.is_ascii_hexdigit()) => bytes,
             _ => bail!("`{}` is not a full container id", id.escape_debug()),
         };
-        let mut map: Array<&mut MapData, PlainContainer> = Array::try_from(
-            self.ebpf.map_mut("CONTAINER").ok_or_else(|| anyhow!("the object has no CONTAINER"))?,
-        )?;
+        let mut map: Array<&mut MapData, PlainContainer> =
+            Array::try_from(object::map_mut(&mut self.ebpf, "CONTAINER")?)?;
         map.set(0, PlainContainer(Container { id: bytes, armed: 1 }), 0)?;
         Ok(())
     }
@@ -327,8 +326,7 @@ fn fill_arguments(ebpf: &mut Ebpf) -> Result<()> {
             }
         }
     }
-    let mut map: Array<&mut MapData, ArgumentTable> =
-        Array::try_from(ebpf.map_mut("ARGUMENTS").ok_or_else(|| anyhow!("the object has no ARGUMENTS"))?)?;
+    let mut map: Array<&mut MapData, ArgumentTable> = Array::try_from(object::map_mut(ebpf, "ARGUMENTS")?)?;
     map.set(0, ArgumentTable(table), 0)?;
     Ok(())
 }

@@ -15,6 +15,7 @@ mod load;
 mod losses;
 mod memory_limit;
 mod mounts;
+mod object;
 mod offsets;
 mod opened;
 mod preemption;

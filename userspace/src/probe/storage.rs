@@ -8,12 +8,15 @@ use std::{
 use anyhow::{Result, anyhow, bail};
 use aya::{
     maps::Map,
-    programs::{Program, ProgramError, ProgramType, RawTracePoint, RawTracePointRunOptions, TestRun as _},
+    programs::{ProgramError, ProgramType, RawTracePoint, RawTracePointRunOptions, TestRun as _},
     sys::{BpfHelper, is_helper_supported},
 };
 use probe_ebpf::Task;
 
-use super::load::{Probe, refused};
+use super::{
+    load::{Probe, refused},
+    object,
+};
 
 /// The kernel side, as `cargo xtask build-ebpf` made it from `probe-ebpf`.
 static WITH_STORAGE: &[u8] = aya::include_bytes_aligned!("../../ebpf/probe.bpf.o");
@@ -102,19 +105,15 @@ impl Probe {
 
     /// Loads what is there for the hash map alone, and has it find out where the kernel keeps registers.
     pub(super) fn prepare_hash(&mut self) -> Result<()> {
-        let mark: &mut RawTracePoint = self.program("mark")?.try_into()?;
+        let mark: &mut RawTracePoint = object::program_mut(&mut self.ebpf, "mark")?.try_into()?;
         mark.load().map_err(|error| refused(&error.into(), "load the program that marks tasks"))?;
-        let measure: &mut RawTracePoint = self.program("measure")?.try_into()?;
+        let measure: &mut RawTracePoint = object::program_mut(&mut self.ebpf, "measure")?.try_into()?;
         let refused = |error: ProgramError| refused(&error.into(), "measure a stack");
         measure.load().map_err(refused)?;
         measure.attach("sys_enter").map_err(refused)?;
         // Any system call does, of anybody.
         let _ = rustix::process::getppid();
         Ok(measure.unload()?)
-    }
-
-    fn program(&mut self, name: &str) -> Result<&mut Program> {
-        self.ebpf.program_mut(name).ok_or_else(|| anyhow!("the object has no program {name}"))
     }
 
     /// Has the kernel side do it: the key is an address in the kernel.
