@@ -30,8 +30,8 @@ pub(super) fn resolve(addresses: &BTreeSet<u64>, known: &mut BTreeMap<u64, Strin
     found
 }
 
-/// A function, by where it begins.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A function, by where it begins; at zero none does.
+#[derive(Clone, Debug, Default)]
 struct Symbol {
     start: u64,
     name: String,
@@ -43,7 +43,7 @@ struct Symbol {
 /// itself may be a function's last instruction.
 fn resolve_in(mut table: impl BufRead, addresses: &[u64]) -> Vec<(u64, Symbol)> {
     // Of those between an address and the one before it; the table is in no order, and too long to be kept.
-    let mut last: Vec<Option<Symbol>> = vec![None; addresses.len()];
+    let mut last = vec![Symbol::default(); addresses.len()];
     let mut line = String::new();
     while {
         line.clear();
@@ -51,22 +51,19 @@ fn resolve_in(mut table: impl BufRead, addresses: &[u64]) -> Vec<(u64, Symbol)> 
     } {
         let Some((start, name, stays)) = function(&line) else { continue };
         let after = addresses.partition_point(|&address| address <= start);
-        if let Some(last) = last.get_mut(after)
-            && last.as_ref().is_none_or(|last| last.start < start)
-        {
-            *last = Some(Symbol { start, name: plain_name(name).to_owned(), stays });
+        // Most lines get here, each behind the one before.
+        if let Some(last) = last.get_mut(after).filter(|last| last.start < start) {
+            last.start = start;
+            plain_name(name).clone_into(&mut last.name);
+            last.stays = stays;
         }
     }
-    let mut before = None;
-    let with_those_before = last.into_iter().map(|last| {
-        before = last.or_else(|| before.take());
-        before.clone()
-    });
-    addresses
-        .iter()
-        .zip(with_those_before)
-        .filter_map(|(&address, symbol)| Some((address, symbol?)))
-        .collect()
+    for index in 1..last.len() {
+        if last[index].start == 0 {
+            last[index] = last[index - 1].clone();
+        }
+    }
+    addresses.iter().copied().zip(last).filter(|(_, symbol)| symbol.start != 0).collect()
 }
 
 /// Address and name of a line of kallsyms that is a function's, and whether it is of the kernel proper: what is of a
