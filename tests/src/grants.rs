@@ -17,10 +17,6 @@ pub const IMAGE: &str = "unpriv-zoo:latest";
 /// Where the fixture lies, on the host and in the image.
 pub const FIXTURE: &str = "/opt/zoo";
 
-/// Capabilities of Linux 5.8 and 5.9: there are builds of docker without names for them.
-pub(crate) const RECENT: [Capability; 3] =
-    [Capability::PERFMON, Capability::BPF, Capability::CHECKPOINT_RESTORE];
-
 /// A device cgroup rule.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
@@ -89,7 +85,7 @@ impl Host {
     pub fn probe() -> Result<Self> {
         let plain = bounding_set()?;
         let mut docker = plain.clone();
-        for recent in RECENT {
+        for recent in Capability::RECENT {
             if docker.contains(&recent) && !docker_knows(recent)? {
                 docker.remove(&recent);
             }

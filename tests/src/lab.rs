@@ -11,11 +11,11 @@ use std::{
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use unpriv::shell::shell_quote;
+use unpriv::{capability::Capability, shell::shell_quote};
 
 use crate::{
     cli::unpriv_binary,
-    grants::{IMAGE, RECENT, docker_knows},
+    grants::{IMAGE, docker_knows},
     judge,
     run::clean_up,
     workload::{Expected, Form, Workload},
@@ -140,7 +140,7 @@ fn expected(workload: &Workload, engine: &Engine) -> Result<Expected> {
     }
     let expected = workload.expected(Form::Lab).context("no expectation")?;
     let Some(plain) = workload.expected(Form::Plain) else { return Ok(expected.clone()) };
-    for recent in RECENT.iter().filter(|recent| plain.capabilities.contains(recent)) {
+    for recent in Capability::RECENT.iter().filter(|recent| plain.capabilities.contains(recent)) {
         if engine.name == "podman" || docker_knows(*recent)? {
             let (capabilities, alternatives) = (plain.capabilities.clone(), plain.alternatives.clone());
             return Ok(Expected { capabilities, alternatives, ..expected.clone() });

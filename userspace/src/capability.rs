@@ -106,6 +106,9 @@ capabilities!(
 );
 
 impl Capability {
+    /// Those of Linux 5.8 and 5.9. Builds of docker even of one version differ in whether they have names for them.
+    pub const RECENT: [Self; 3] = [Self::PERFMON, Self::BPF, Self::CHECKPOINT_RESTORE];
+
     /// The capability of that number, when this build has a name for it.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {

@@ -13,9 +13,6 @@ use crate::{
     },
 };
 
-/// What engines built before these existed refuse.
-const RECENT: [Capability; 3] = [Capability::PERFMON, Capability::BPF, Capability::CHECKPOINT_RESTORE];
-
 pub(super) fn checks() -> Vec<Check> {
     let docker = docker();
     let podman = podman();
@@ -133,7 +130,7 @@ fn security(engine: EngineKind, info: &Info) -> Check {
 fn capabilities(docker: &Client) -> Check {
     const NAME: &str = "docker --cap-add";
     let mut unknown = Vec::new();
-    for capability in RECENT {
+    for capability in Capability::RECENT {
         match docker.knows(capability) {
             Ok(true) => {}
             Ok(false) => unknown.push(capability.name()),

@@ -197,7 +197,7 @@ fn capabilities(
             return needed;
         }
         // The kernel accepts CAP_SYS_ADMIN for these: bpf_capable, perfmon_capable, checkpoint_restore_ns_capable.
-        if needed >= Capability::PERFMON && needed <= Capability::CHECKPOINT_RESTORE {
+        if Capability::RECENT.contains(&needed) {
             let granted = Capability::SYS_ADMIN;
             warnings.insert(Warning::Broader { needed, granted, version: version() });
             return granted;

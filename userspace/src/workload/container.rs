@@ -31,9 +31,6 @@ use crate::{
 /// How long making a container takes at most, when its image is here.
 const CREATION: Duration = Duration::from_secs(2);
 
-/// In these even builds of one version of an engine differ.
-const RECENT: [Capability; 3] = [Capability::PERFMON, Capability::BPF, Capability::CHECKPOINT_RESTORE];
-
 /// The engine behind a user's line.
 #[derive(Debug)]
 pub struct Session {
@@ -111,7 +108,7 @@ impl Session {
         if !run.mounts_dev() {
             target.families = families(&profile.devices);
         }
-        for &capability in RECENT.iter().filter(|one| profile.capabilities.contains(one)) {
+        for &capability in Capability::RECENT.iter().filter(|one| profile.capabilities.contains(one)) {
             if self.knows(capability)? {
                 target.capabilities.insert(capability);
             } else {
@@ -127,7 +124,7 @@ impl Session {
     ///
     /// When the daemon does not answer.
     pub fn knows(&self, capability: Capability) -> Result<bool> {
-        Ok(!RECENT.contains(&capability) || self.client.knows(capability)?)
+        Ok(!Capability::RECENT.contains(&capability) || self.client.knows(capability)?)
     }
 
     /// Makes the container of a line, arms, starts it, and records it to its end.
