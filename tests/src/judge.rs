@@ -21,16 +21,27 @@ pub fn verified(answer: &Value) -> Result<Profile> {
     serde_json::from_value(answer["profile"].clone()).context("the profile")
 }
 
-/// Why it did not verify: the last round, and what the ones before it were denied.
+/// Why it did not verify, in a few lines: the last round, and what the ones before it were denied. `verify.json` has all.
 fn last_round(verification: &Value) -> String {
     let rounds = verification["rounds"].as_array().map_or(&[][..], Vec::as_slice);
-    let denials: Vec<_> = rounds.iter().map(|round| round["denials"].to_string()).collect();
-    let differences = rounds.last().map(|round| round["differences"].to_string()).unwrap_or_default();
+    let denials: Vec<_> = rounds.iter().map(|round| brief(&round["denials"])).collect();
+    let differences = rounds.last().map(|round| brief(&round["differences"])).unwrap_or_default();
     format!(
         "repeatable {}, differences {differences}, denials {}",
         verification["repeatable"],
         denials.join("; then ")
     )
+}
+
+/// How many there are, and the beginning of what they say. Some workloads are denied hundreds of things.
+fn brief(list: &Value) -> String {
+    const LONGEST: usize = 600;
+    let text = list.to_string();
+    let count = list.as_array().map_or(0, Vec::len);
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{count}: {}…", &text[..end]),
+        None => text,
+    }
 }
 
 /// Capabilities: those of a minimal set, and beyond them only what the workload tolerates.

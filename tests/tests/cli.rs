@@ -202,13 +202,15 @@ fn a_reader_that_leaves_is_no_failure() -> Result<()> {
 #[test]
 fn both_forms_of_run_sh_run_and_json_is_json() -> Result<()> {
     let cli = Cli::new()?;
-    let line = docker_line(&[], &["sh", "-c", "echo it ran; chroot / true"])?;
+    let line = docker_line(&["--device=/dev/full"], &["sh", "-c", "echo it ran; chroot / true"])?;
     let plain = ["sh", "-c", "echo it ran; chroot / true"].map(str::to_owned);
-    for (directory, command) in [("docker", &line[..]), ("plain", &plain)] {
+    let unused = ["--device /dev/full was not used in the recording and is left out"];
+    for (directory, command, warnings) in [("docker", &line[..], &unused[..]), ("plain", &plain, &[])] {
         let answer =
             cli.with_command(&["tighten", "--json", "-o", directory], command)?.expect(0, &[])?.json()?;
         ensure!(answer["verified"] == true, "{answer}");
         ensure!(answer["profile"]["capabilities"][0] == "CAP_SYS_CHROOT", "{answer}");
+        ensure!(answer["warnings"] == serde_json::json!(warnings), "{answer}");
         let script = cli.path(directory).join("run.sh");
         ensure!(fs::metadata(&script)?.permissions().mode() & 0o111 != 0);
         let said = finish(&mut cli.command(&script))?;

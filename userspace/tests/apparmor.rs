@@ -12,7 +12,7 @@ use std::{
 use unpriv::{
     capability::Capability,
     document,
-    emit::apparmor::AppArmorProfile,
+    emit::apparmor::{AppArmorProfile, Loading},
     profile::{Profile, derive},
     syscalls::Abi,
     trace::{Facts, LsmAccess, MountCall, PathAccess, Refusal, Trace},
@@ -34,9 +34,9 @@ fn fixture(name: &str) -> Trace {
     document::read_trace(&Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
 }
 
-fn text(profile: &Profile, audit: bool) -> String {
+fn text(profile: &Profile, loading: Loading) -> String {
     let generated = AppArmorProfile::new(profile, &profile.capabilities, "image");
-    String::from_utf8(generated.text(audit)).unwrap()
+    String::from_utf8(generated.text(loading)).unwrap()
 }
 
 /// Compiles a profile without loading it, with the features that its ABI names.
@@ -73,7 +73,7 @@ fn mount(flags: u64, fstype: &str, source: &str, target: &str) -> MountCall {
 #[test]
 fn the_profile_of_a_recording_is_these_bytes() {
     for name in FIXTURES {
-        golden(&format!("apparmor-{name}.profile"), &text(&derive(&fixture(name)), false));
+        golden(&format!("apparmor-{name}.profile"), &text(&derive(&fixture(name)), Loading::Kept));
     }
 }
 
@@ -81,8 +81,9 @@ fn the_profile_of_a_recording_is_these_bytes() {
 fn every_fixture_gives_a_profile_that_parses() {
     for name in FIXTURES {
         let profile = derive(&fixture(name));
-        parses(&text(&profile, false));
-        parses(&text(&profile, true));
+        for loading in [Loading::Kept, Loading::Trial, Loading::Watched] {
+            parses(&text(&profile, loading));
+        }
     }
 }
 
@@ -103,7 +104,7 @@ fn every_capability_and_flag_of_mount_parses() {
     trace.mounts = Some(mounts);
     let mut profile = derive(&trace);
     profile.capabilities = Capability::all().collect();
-    parses(&text(&profile, false));
+    parses(&text(&profile, Loading::Kept));
 }
 
 #[test]
@@ -136,12 +137,12 @@ fn no_string_of_a_workload_breaks_out_of_its_rule() {
             LsmAccess::File { path: format!("/sys/{one}"), mask: text.clone() },
             LsmAccess::Network { family: text.clone(), kind: text.clone() },
         ] {
-            trace.refusals.add(Refusal { program: one.to_owned(), access, renamed: false }, 1);
+            trace.refusals.add(Refusal { program: one.to_owned(), access, renamed: false, run: 1 }, 1);
         }
     }
     trace.mounts = Some(mounts);
     let profile = derive(&trace);
-    let text = text(&profile, false);
+    let text = text(&profile, Loading::Kept);
     parses(&text);
     assert!(text.is_ascii() && !text.bytes().any(|byte| byte.is_ascii_control() && byte != b'\n'));
     let lines: BTreeSet<&str> = text.lines().map(str::trim).collect();
@@ -161,7 +162,7 @@ fn a_profile_from_elsewhere_is_quoted_as_well() {
         mount
     };
     profile.mounts = Some(mounts.into_iter().map(hostile).collect());
-    let text = text(&profile, false);
+    let text = text(&profile, Loading::Kept);
     parses(&text);
     assert!(!text.lines().any(|line| line.trim() == "mount,"), "{text}");
 }

@@ -9,7 +9,7 @@ use super::exit::Exit;
 use crate::{
     document,
     emit::{
-        apparmor::AppArmorProfile,
+        apparmor::{AppArmorProfile, Loading},
         container::{EngineTarget, rewrite},
         seccomp::{self, Runtime},
     },
@@ -86,7 +86,7 @@ pub(super) fn emit(arguments: &Arguments) -> Result<ExitCode> {
         Target::Apparmor => {
             let label =
                 arguments.profile.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into());
-            AppArmorProfile::new(&profile, &profile.capabilities, &label).text(false)
+            AppArmorProfile::new(&profile, &profile.capabilities, &label).text(Loading::Kept)
         }
     };
     document::write(&arguments.output, &bytes)?;

@@ -14,7 +14,7 @@ use super::{exit::Exit, runtime, style, verify::Judge};
 use crate::{
     capability::Capability,
     document,
-    emit::{container_script, seccomp},
+    emit::{apparmor::Loading, container_script, seccomp},
     probe::Probes,
     profile::derive,
     report::{self, Before, Host},
@@ -152,7 +152,7 @@ fn write_bundle(directory: &Path, workload: &Workload, proved: &Proved) -> Resul
     let seccomp_path = directory.join("seccomp.json");
     let apparmor = proved.rewritten.as_ref().and_then(|rewritten| rewritten.apparmor.as_ref());
     if let Some(profile) = apparmor {
-        document::write(&directory.join(APPARMOR), &profile.text(false))?;
+        document::write(&directory.join(APPARMOR), &profile.text(Loading::Kept))?;
     } else {
         // One of an earlier answer would be taken for a part of this one.
         drop(fs::remove_file(directory.join(APPARMOR)));
@@ -188,6 +188,7 @@ fn print(arguments: &Arguments, workload: &Workload, proved: &Proved, verified: 
         },
         crate::emit::container::Rewritten::argv,
     );
+    let warnings: Vec<_> = proved.rewritten.iter().flat_map(|rewritten| &rewritten.warnings).collect();
     if arguments.json {
         let answer = json!({
             "verified": verified && proved.verification.same,
@@ -195,18 +196,19 @@ fn print(arguments: &Arguments, workload: &Workload, proved: &Proved, verified: 
             "command": command,
             "profile": proved.profile,
             "verification": proved.verification,
+            "warnings": warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });
         return Ok(document::write("-".as_ref(), &document::to_json(&answer))?);
     }
     let style = style::style(&std::io::stdout());
     let (before, after) = grants(workload, proved);
     let mut text = report::table(&proved.profile, &before, after.as_ref(), style);
-    let mut warnings = report::warnings(&proved.profile.warnings, style);
-    for warning in proved.rewritten.iter().flat_map(|rewritten| &rewritten.warnings) {
-        let _ = writeln!(warnings, "{warning}");
+    let mut notes = report::warnings(&proved.profile.warnings, style);
+    for warning in warnings {
+        let _ = writeln!(notes, "{warning}");
     }
-    if !warnings.is_empty() {
-        let _ = writeln!(text, "\n{}", warnings.trim_end());
+    if !notes.is_empty() {
+        let _ = writeln!(text, "\n{}", notes.trim_end());
     }
     let _ = writeln!(text, "\n{}", shell_display(&command));
     let _ = writeln!(

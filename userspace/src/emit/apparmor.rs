@@ -40,6 +40,17 @@ pub struct AppArmorProfile {
     rules: Vec<Rule>,
 }
 
+/// What a profile is loaded for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loading {
+    /// To stay: the kernel keeps quiet of what docker-default denies as well.
+    Kept,
+    /// For a trial: the kernel tells of whatever the profile denies.
+    Trial,
+    /// For a trial that learns: what no rule allows is told of and let through. Denials by a rule stay denials.
+    Watched,
+}
+
 /// One rule; what it denies is told of in the kernel's log or not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Rule {
@@ -58,26 +69,28 @@ impl AppArmorProfile {
             .map(|one| if one.is_ascii_alphanumeric() || "._-".contains(one) { one } else { '-' })
             .take(LONGEST_LABEL)
             .collect();
-        let hash = fingerprint(&unnamed.text(false));
+        let hash = fingerprint(&unnamed.text(Loading::Kept));
         let name = format!("unpriv-{}-{hash:016x}", label.trim_matches(|one: char| !one.is_alphanumeric()));
         Self { name, ..unnamed }
     }
 
-    /// The text for `apparmor_parser`. With `audit` the kernel tells of whatever the profile denies; without,
-    /// it keeps quiet of what docker-default denies as well.
+    /// The text for `apparmor_parser`.
     #[must_use]
-    pub fn text(&self, audit: bool) -> Vec<u8> {
+    pub fn text(&self, loading: Loading) -> Vec<u8> {
+        let audit = if loading == Loading::Kept { "" } else { "audit " };
+        let mode = if loading == Loading::Watched { ",complain" } else { "" };
         let mut text =
             "# Written by unpriv: what docker-default allows, with no more capabilities than are needed,\n\
              # opened for what was recorded. Load it with: apparmor_parser -r FILE\n\
              abi <abi/3.0>,\n\n"
                 .to_owned();
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "profile \"{}\" flags=(attach_disconnected,mediate_deleted) {{", self.name);
+        let flags = format!("attach_disconnected,mediate_deleted{mode}");
+        let _ = writeln!(text, "profile \"{}\" flags=({flags}) {{", self.name);
         for rule in &self.rules {
             let _ = match rule {
                 Rule::Allow(rule) => writeln!(text, "  {},", rule.replace(OWN_NAME, &self.name)),
-                Rule::Deny(rule) => writeln!(text, "  {}deny {rule},", if audit { "audit " } else { "" }),
+                Rule::Deny(rule) => writeln!(text, "  {audit}deny {rule},"),
             };
         }
         text.push_str("}\n");

@@ -54,7 +54,7 @@ fn written(trace: &mut Trace, path: &str) {
 
 fn text(trace: &Trace) -> String {
     let profile = derive(trace);
-    String::from_utf8(AppArmorProfile::new(&profile, &profile.capabilities, "i").text(false)).unwrap()
+    String::from_utf8(AppArmorProfile::new(&profile, &profile.capabilities, "i").text(Loading::Kept)).unwrap()
 }
 
 /// Whether the profile's denials deny an access.
@@ -201,7 +201,7 @@ fn what_was_refused_is_allowed() {
         LsmAccess::Capability(Capability::SYSLOG),
     ];
     for access in accesses {
-        trace.refusals.add(Refusal { program: "x".to_owned(), access, renamed: false }, 1);
+        trace.refusals.add(Refusal { program: "x".to_owned(), access, renamed: false, run: 1 }, 1);
     }
     let text = text(&trace);
     assert!(text.contains("  ptrace (trace) peer=\"docker-default\",\n"), "{text}");
@@ -217,9 +217,10 @@ fn a_trial_tells_of_what_it_denies_and_is_the_same_otherwise() {
     let profile = derive(&trace());
     let generated = AppArmorProfile::new(&profile, &profile.capabilities, "a b/\u{1b}");
     assert!(generated.name.starts_with("unpriv-a-b-") && generated.name.is_ascii(), "{}", generated.name);
-    let text = |audit| String::from_utf8(generated.text(audit)).unwrap();
-    assert_eq!(text(true).replace("audit deny", "deny"), text(false));
-    assert!(text(false).contains(&format!("peer=\"{}\"", generated.name)));
+    let text = |loading| String::from_utf8(generated.text(loading)).unwrap();
+    assert_eq!(text(Loading::Trial).replace("audit deny", "deny"), text(Loading::Kept));
+    assert_eq!(text(Loading::Watched).replace(",complain)", ")"), text(Loading::Trial));
+    assert!(text(Loading::Kept).contains(&format!("peer=\"{}\"", generated.name)));
 }
 
 #[test]

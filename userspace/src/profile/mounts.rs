@@ -53,6 +53,8 @@ pub enum MountOperation {
 struct Need {
     mount: Mount,
     renamed: bool,
+    /// The run that told it: 0 is the recorded one.
+    run: u32,
     reason: Reason,
 }
 
@@ -70,14 +72,14 @@ pub(super) fn needed_mounts(trace: &Trace, evidence: &mut Evidence) -> Option<BT
         let because =
             call.errno.as_ref().map_or_else(|| "mounted".to_owned(), |errno| format!("got {errno}"));
         let reason = Reason { program: call.program.clone(), syscall, abi: call.abi, because, count };
-        Some(Need { mount, renamed: false, reason })
+        Some(Need { mount, renamed: false, run: 0, reason })
     });
     let refused = trace.refusals.iter().filter_map(|(refusal, &count)| {
         let mount = of_refusal(&refusal.access)?;
         let because = "AppArmor refused it".to_owned();
         let program = refusal.program.clone();
         let reason = Reason { program, syscall: None, abi: Abi::X86_64, because, count };
-        Some(Need { mount, renamed: refusal.renamed, reason })
+        Some(Need { mount, renamed: refusal.renamed, run: refusal.run, reason })
     });
     let mut needs: Vec<Need> = recorded.chain(refused).collect();
     widen(&mut needs);
@@ -99,6 +101,9 @@ fn is_judged(call: &MountCall) -> bool {
 
 fn of_call(call: &MountCall) -> Option<Mount> {
     let (source, target) = (call.source.as_deref(), call.target.as_deref());
+    if [source, target].into_iter().flatten().any(is_magic_link) {
+        return None;
+    }
     match call.syscall.as_str() {
         "mount" => Some(of_flags(mount_flags(call.flags), call.fstype.as_deref(), source, target)),
         "move_mount" => Some(of_flags(MS_MOVE, None, source, target)),
@@ -107,6 +112,16 @@ fn of_call(call: &MountCall) -> Option<Mount> {
         // No hook sees the others; umount is free.
         _ => None,
     }
+}
+
+/// Whether a path goes through a process's link to something that is elsewhere (`proc_pid_link_inode_operations`,
+/// fs/proc/base.c). No rule sees such a path; a refusal tells the one that is meant.
+fn is_magic_link(path: &str) -> bool {
+    let is_process = |name: &str| matches!(name, "self" | "thread-self") || name.parse::<u32>().is_ok();
+    let names = names(path);
+    let ["", "proc", process, rest @ ..] = &names[..] else { return false };
+    let rest = if let ["task", _, rest @ ..] = rest { rest } else { rest };
+    is_process(process) && matches!(rest, ["cwd" | "exe" | "root", ..] | ["fd" | "map_files" | "ns", _, ..])
 }
 
 fn of_refusal(access: &LsmAccess) -> Option<Mount> {
@@ -163,44 +178,66 @@ pub fn literal(text: &str) -> String {
     text.bytes().map(|byte| if plain(&byte) { char::from(byte) } else { '?' }).collect()
 }
 
-/// Where a name was another one in the next run, the name is any.
+/// Where names were other ones in a later run, they are any: those in which a mount differs from the one of an earlier run
+/// that is most like it.
 fn widen(needs: &mut [Need]) {
     for index in 0..needs.len() {
-        if !needs[index].renamed {
-            continue;
-        }
-        let wide = needs.iter().enumerate().filter(|&(other, _)| other != index);
-        let wide = wide.filter_map(|(other, need)| Some((other, common(&needs[index].mount, &need.mount)?)));
-        if let Some((other, wide)) = wide.min_by_key(|&(other, _)| other) {
-            needs[index].mount = wide.clone();
-            needs[other].mount = wide;
+        let Need { mount, renamed: true, run, .. } = &needs[index] else { continue };
+        let earlier = needs.iter().filter(|need| need.run < *run);
+        let wider = earlier.filter_map(|need| common(mount, &need.mount));
+        let Some((_, wide)) = wider.min_by_key(|&(names, _)| names) else { continue };
+        for need in needs.iter_mut().filter(|need| covers(&wide, &need.mount)) {
+            need.mount = wide.clone();
+            need.renamed = false;
         }
     }
 }
 
-/// What covers both of two mounts that differ in one name of one path.
-fn common(one: &Mount, other: &Mount) -> Option<Mount> {
-    if (one.operation, &one.fstype, &one.options) != (other.operation, &other.fstype, &other.options) {
+/// What covers both of two mounts that differ in names of their paths, and in how many.
+fn common(one: &Mount, other: &Mount) -> Option<(usize, Mount)> {
+    if !is_like(one, other) {
         return None;
     }
-    if one.target == other.target {
-        return Some(Mount {
-            source: Some(any_name(one.source.as_ref()?, other.source.as_ref()?)?),
-            ..one.clone()
-        });
-    }
-    let target = any_name(one.target.as_ref()?, other.target.as_ref()?)?;
-    (one.source == other.source).then(|| Mount { target: Some(target), ..one.clone() })
+    let (in_source, source) = any_names(one.source.as_deref(), other.source.as_deref())?;
+    let (in_target, target) = any_names(one.target.as_deref(), other.target.as_deref())?;
+    Some((in_source + in_target, Mount { source, target, ..one.clone() }))
 }
 
-/// The path with `*` for the one name in which two differ.
-fn any_name(one: &str, other: &str) -> Option<String> {
-    let (one, other): (Vec<&str>, Vec<&str>) = (one.split('/').collect(), other.split('/').collect());
-    let differ = one.iter().zip(&other).filter(|(one, other)| one != other).count();
-    (one.len() == other.len() && differ == 1).then(|| {
-        let names = one.iter().zip(&other);
-        names.map(|(one, other)| if one == other { *one } else { "*" }).collect::<Vec<_>>().join("/")
+fn is_like(one: &Mount, other: &Mount) -> bool {
+    (one.operation, &one.fstype, &one.options) == (other.operation, &other.fstype, &other.options)
+}
+
+/// The path with `*` for each name in which two differ, and how many these are. Paths of which nothing would be left
+/// have nothing in common.
+fn any_names(one: Option<&str>, other: Option<&str>) -> Option<(usize, Option<String>)> {
+    let (Some(one), Some(other)) = (one, other) else {
+        return (one == other).then_some((0, None));
+    };
+    let (one, other) = (names(one), names(other));
+    let both = || one.iter().zip(&other);
+    let differ = both().filter(|(one, other)| one != other).count();
+    let alike = both().filter(|(one, other)| one == other && !one.is_empty()).count();
+    (one.len() == other.len() && (differ <= 1 || alike > 0)).then(|| {
+        let wide = both().map(|(one, other)| if one == other { *one } else { "*" });
+        (differ, Some(wide.collect::<Vec<_>>().join("/")))
     })
+}
+
+fn names(path: &str) -> Vec<&str> {
+    path.split('/').collect()
+}
+
+/// Whether what allows the one allows the other.
+fn covers(wide: &Mount, mount: &Mount) -> bool {
+    let path = |wide: &Option<String>, path: &Option<String>| match (wide, path) {
+        (Some(wide), Some(path)) => {
+            let (wide, path) = (names(wide), names(path));
+            wide.len() == path.len()
+                && wide.iter().zip(&path).all(|(wide, name)| wide == name || *wide == "*")
+        }
+        (wide, path) => wide == path,
+    };
+    is_like(wide, mount) && path(&wide.source, &mount.source) && path(&wide.target, &mount.target)
 }
 
 impl fmt::Display for Mount {

@@ -82,11 +82,55 @@ fn a_name_that_changes_from_run_to_run_is_any() {
             flags: 0,
         },
         renamed,
+        run: 1,
     };
     trace.refusals = Facts::from_iter([(refused("/tmp/tmp.bbb/x", true), 1)]);
     assert_eq!(needed(&trace), ["mount tmpfs none at /other (rw)", "mount tmpfs none at /tmp/*/x (rw)"]);
     trace.refusals = Facts::from_iter([(refused("/elsewhere", false), 1)]);
     assert_eq!(needed(&trace).len(), 3, "another place is another need");
+}
+
+#[test]
+fn names_that_change_together_are_any_wherever_they_are() {
+    let bind = |target: &str| LsmAccess::Mount {
+        fstype: None,
+        source: Some(format!("{target}/it")),
+        target: target.to_owned(),
+        flags: MS_BIND,
+    };
+    let pivot = |id: &str| LsmAccess::PivotRoot {
+        target: format!("/run/{id}/root"),
+        source: Some(format!("/run/{id}/root/old")),
+    };
+    let refusal = |access, run| (Refusal { program: "x".to_owned(), access, renamed: run > 1, run }, 1);
+    let mut trace = trace(vec![]);
+    trace.refusals = Facts::from_iter([
+        refusal(bind("/run/a1/x/one"), 1),
+        refusal(bind("/run/a1/x/other"), 1),
+        refusal(bind("/run/a1/two"), 1),
+        refusal(bind("/srv/other"), 1),
+        refusal(pivot("a1"), 1),
+        refusal(bind("/run/b2/x/one"), 2),
+        refusal(bind("/run/b2/x/other"), 2),
+        refusal(bind("/run/b2/two"), 2),
+        refusal(pivot("b2"), 2),
+    ]);
+    let expected = [
+        "bind /run/*/two/it to /run/*/two",
+        "bind /run/*/x/one/it to /run/*/x/one",
+        "bind /run/*/x/other/it to /run/*/x/other",
+        "bind /srv/other/it to /srv/other",
+        "pivot_root to /run/*/root, old root at /run/*/root/old",
+    ];
+    assert_eq!(needed(&trace), expected);
+}
+
+#[test]
+fn a_path_through_a_link_of_proc_is_another_one_to_the_judge() {
+    let through = |target: &str| needed(&trace(vec![call("mount", 0, Some("tmpfs"), "none", target)])).len();
+    let links = ["/proc/self/fd/6", "/proc/1/root/x", "/proc/thread-self/cwd", "/proc/7/task/8/fd/9/x"];
+    assert_eq!(links.map(through), [0; 4]);
+    assert_eq!(["/proc/sys", "/proc/self/fd", "/proc/fs/ns/x", "/srv/proc/1/root"].map(through), [1; 4]);
 }
 
 #[test]

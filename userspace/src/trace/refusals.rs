@@ -14,9 +14,12 @@ pub struct Refusal {
     pub program: String,
     /// What was refused.
     pub access: LsmAccess,
-    /// A path in it was another one than the recorded run's, though nothing but chance tells them apart.
+    /// A path in it is another one in each run, though nothing but chance tells them apart.
     #[serde(default)]
     pub renamed: bool,
+    /// In which run under a profile it was, from 1.
+    #[serde(default)]
+    pub run: u32,
 }
 
 /// An access that `AppArmor` judges.
@@ -77,6 +80,14 @@ pub enum LsmAccess {
     ChangeProfile(String),
     /// Something that no rule of ours allows; the record's `operation`.
     Other(String),
+}
+
+impl LsmAccess {
+    /// Mounts something or moves mounts about.
+    #[must_use]
+    pub fn is_mount(&self) -> bool {
+        matches!(self, Self::Mount { .. } | Self::PivotRoot { .. })
+    }
 }
 
 impl fmt::Display for LsmAccess {

@@ -170,6 +170,12 @@ fn explains(refusal: &Refusal, failure: &Failure) -> bool {
         && name[..name.len().min(LONGEST)] == *refusal.program.as_bytes()
 }
 
+/// The mounts that a run under a watched profile made, as `AppArmor` names them, of those that the recorded run made.
+/// Whatever else it would have refused, the workload may live with.
+pub(super) fn watched_mounts(before: &Trace, after: &Trace) -> impl Iterator<Item = Denial> {
+    refusals(before, after).filter(|refusal| refusal.access.is_mount()).map(Denial::AppArmor)
+}
+
 /// What `AppArmor` refused. A program that was refused a mount may try another one instead, read-only say: while there
 /// are refusals of mounts that the recorded run made, those are what is wanted.
 fn refusals(before: &Trace, after: &Trace) -> impl Iterator<Item = Refusal> {
@@ -185,7 +191,10 @@ fn refusals(before: &Trace, after: &Trace) -> impl Iterator<Item = Refusal> {
     let any_made = after.refusals.keys().any(made);
     let wanted =
         after.refusals.keys().filter(move |refusal| !any_made || !is_mount(refusal) || made(refusal));
-    wanted.map(|refusal| Refusal { renamed: is_renamed(&refusal.access, before, after), ..refusal.clone() })
+    wanted.map(|refusal| {
+        let renamed = refusal.renamed || is_renamed(&refusal.access, before, after);
+        Refusal { renamed, ..refusal.clone() }
+    })
 }
 
 /// Whether a path that was refused is one that only this run gave: a temporary name, say.

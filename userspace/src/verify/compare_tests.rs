@@ -29,6 +29,7 @@ fn refused(target: &str, flags: u64) -> Refusal {
             flags,
         },
         renamed: false,
+        run: 1,
     }
 }
 

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use super::{Denial, Proof, Verifier};
 use crate::{
     emit::{
-        apparmor::{AppArmorProfile, default_denies},
+        apparmor::{AppArmorProfile, Loading, default_denies},
         container::Confinement,
     },
     trace::{Facts, LsmAccess, Refusal},
@@ -19,8 +19,22 @@ pub struct Confiner<'a> {
     kept: Cell<bool>,
     /// The kernel does not tell what it denies.
     deaf: Cell<bool>,
+    watching: Cell<Watching>,
     applies: bool,
     progress: &'a dyn Fn(&str),
+}
+
+/// Whether runs are confined, or only looked at, to learn at once what one after the other would be refused.
+#[derive(Clone, Copy, Debug, Default)]
+struct Watching {
+    /// The next run is.
+    next: bool,
+    /// One was: what it told of is all that is mounted, and names that are new since then are other ones in each run.
+    done: bool,
+    /// Runs so far.
+    runs: u32,
+    /// Those in which something was refused.
+    refused: u32,
 }
 
 /// A profile in the kernel.
@@ -37,7 +51,7 @@ impl<'a> Confiner<'a> {
         let obstacle = if applies { apparmor::obstacle() } else { None };
         let choice = RefCell::new(Confinement { beyond_default: false, obstacle });
         let (kept, deaf) = (Cell::new(false), Cell::new(false));
-        Self { choice, held: RefCell::default(), kept, deaf, applies, progress }
+        Self { choice, held: RefCell::default(), kept, deaf, watching: Cell::default(), applies, progress }
     }
 
     /// What the next line is to be made by.
@@ -50,13 +64,39 @@ impl<'a> Confiner<'a> {
         *self.choice.borrow_mut() = choice;
     }
 
-    /// Loads what a line names and takes out what an earlier one did. With `audit`, the kernel tells of all that
-    /// it denies.
+    /// Whether the next run is looked at and not confined.
+    pub(super) fn watches(&self) -> bool {
+        self.watching.get().next
+    }
+
+    /// What a run was denied decides whether the next one is watched. A mount that is refused hides those that would
+    /// have come after it: when what the first refusals told of was not all, one watched run tells the rest.
+    pub(super) fn learn(&self, denials: &[Denial]) {
+        let Watching { next: watched, done, runs, refused } = self.watching.get();
+        let here = !watched && denials.iter().any(|denial| matches!(denial, Denial::AppArmor(_)));
+        let refused = refused + u32::from(here);
+        self.watching.set(Watching {
+            next: here && refused > 1,
+            done: done || watched,
+            runs: runs + 1,
+            refused,
+        });
+    }
+
+    /// Whether a run's refusals of mounts are to be allowed. Once a watched run told what is mounted when nothing is
+    /// refused, those of others may be what a program tries instead.
+    pub(super) fn believes_mounts(&self) -> bool {
+        let Watching { next: watched, done, .. } = self.watching.get();
+        watched || !done
+    }
+
+    /// Loads what a line names and takes out what an earlier one did; for a `trial`, so that the kernel tells of all
+    /// that it denies.
     ///
     /// # Errors
     ///
     /// When it cannot be loaded: why.
-    pub(super) fn load(&self, profile: Option<&AppArmorProfile>, audit: bool) -> Result<(), String> {
+    pub(super) fn load(&self, profile: Option<&AppArmorProfile>, trial: bool) -> Result<(), String> {
         let mut held = self.held.borrow_mut();
         let same = held.as_ref().zip(profile).is_some_and(|(held, new)| held.profile.name == new.name);
         if !same && let Some(old) = held.take() {
@@ -68,7 +108,12 @@ impl<'a> Confiner<'a> {
         }
         let was_there =
             held.as_ref().map_or_else(|| apparmor::is_loaded(&profile.name), |held| held.was_there);
-        apparmor::load(&profile.text(audit)).map_err(|error| format!("{error:#}"))?;
+        let loading = match trial {
+            false => Loading::Kept,
+            true if self.watches() => Loading::Watched,
+            true => Loading::Trial,
+        };
+        apparmor::load(&profile.text(loading)).map_err(|error| format!("{error:#}"))?;
         *held = Some(Held { profile: profile.clone(), was_there });
         Ok(())
     }
@@ -77,7 +122,8 @@ impl<'a> Confiner<'a> {
     pub(super) fn heard(&self, ear: &Ear) -> Facts<Refusal> {
         self.deaf.set(ear.listener.is_none());
         let refusals = ear.listener.iter().flat_map(|listener| listener.refusals(&ear.name));
-        refusals.map(|refusal| (refusal, 1)).collect()
+        let Watching { done: renamed, runs, .. } = self.watching.get();
+        refusals.map(|refusal| (Refusal { renamed, run: runs + 1, ..refusal }, 1)).collect()
     }
 
     /// What is loaded now stays: the emitted command needs it.
@@ -87,7 +133,7 @@ impl<'a> Confiner<'a> {
 
     fn release(&self, old: &Held) {
         let result = if old.was_there {
-            apparmor::load(&old.profile.text(false))
+            apparmor::load(&old.profile.text(Loading::Kept))
         } else {
             apparmor::unload(&old.profile.name)
         };

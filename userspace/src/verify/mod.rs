@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, path::Path, process::Stdio, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 
-use self::confine::Ear;
+use self::{compare::watched_mounts, confine::Ear};
 pub use self::{
     compare::{Denial, Difference, Findings, behaviour, compare, wanted},
     confine::Confiner,
@@ -77,6 +77,8 @@ pub struct Verification {
 pub struct Round {
     /// How it ended.
     pub outcome: Option<Outcome>,
+    /// `AppArmor` only looked on, to tell what it would refuse: it proves nothing.
+    pub watched: bool,
     /// How it differed.
     pub differences: Vec<Difference>,
     /// What it was denied.
@@ -200,12 +202,17 @@ impl Verifier<'_> {
 
     async fn rounds(&self, proof: &mut Proof) -> Result<()> {
         for round in 1..=self.policy.max_rounds {
-            (self.progress)(&format!("verifying: run {round} under the profile"));
+            let watched = self.confiner.watches();
+            let but = if watched { ", where AppArmor only looks on" } else { "" };
+            (self.progress)(&format!("verifying: run {round} under the profile{but}"));
             let (run, more) = self.round(proof).await?;
             if proof.verification.same || !self.policy.repair {
                 break;
             }
-            if !self.repair(proof, more, run.trace.runtime_syscalls) && !self.confine_otherwise(proof) {
+            let repaired = self.repair(proof, more, run.trace.runtime_syscalls);
+            // One of the two is still to say what the other found.
+            let goes_on = watched || self.confiner.watches();
+            if !repaired && !goes_on && !self.confine_otherwise(proof) {
                 // A command that ends otherwise each time proves nothing by one more run.
                 if proof.verification.repeatable {
                     self.search(proof).await?;
@@ -222,6 +229,7 @@ impl Verifier<'_> {
     /// One run under the profile, compared. Where nothing explains a difference, the unchanged command
     /// is run once more: what differs there too is chance.
     async fn round(&self, proof: &mut Proof) -> Result<(Recorded, Trace)> {
+        let watched = self.confiner.watches();
         let run = self.run_under(&proof.profile, &proof.reference).await?;
         let mut findings = self.findings(proof, &run)?;
         let mut more = wanted(&findings.denials);
@@ -242,11 +250,21 @@ impl Verifier<'_> {
             findings = self.findings(proof, &run)?;
             more = wanted(&findings.denials);
         }
-        proof.verification.same = findings.differences.is_empty();
+        if watched {
+            findings.denials.extend(watched_mounts(&proof.reference.trace, &run.trace));
+            more = wanted(&findings.denials);
+        }
+        if !self.confiner.believes_mounts() {
+            more.refusals.retain(|refusal| !refusal.access.is_mount());
+        }
+        proof.verification.same = findings.differences.is_empty() && !watched;
+        let denials: Vec<Denial> = findings.denials.into_iter().collect();
+        self.confiner.learn(&denials);
         proof.verification.rounds.push(Round {
             outcome: run.outcome,
+            watched,
             differences: findings.differences.into_iter().collect(),
-            denials: findings.denials.into_iter().collect(),
+            denials,
         });
         Ok((run, more))
     }

@@ -66,9 +66,10 @@ fn unhex(text: &str) -> String {
         .map_or_else(|| text.to_owned(), |bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// What a record says was refused under a profile; `None` of any other record.
+/// What a record says was refused under a profile, or would have been if it were not only watched (in the kernel's
+/// words "ALLOWED", `aa_audit` in security/apparmor/audit.c); `None` of any other record.
 pub(super) fn refusal(record: &Record, profile: &str) -> Option<Refusal> {
-    if record.get("apparmor") != Some("DENIED") {
+    if !matches!(record.get("apparmor"), Some("DENIED" | "ALLOWED")) {
         return None;
     }
     let own = record.get("profile")?;
@@ -79,7 +80,7 @@ pub(super) fn refusal(record: &Record, profile: &str) -> Option<Refusal> {
     } else {
         return None;
     };
-    Some(Refusal { program: record.text("comm"), access, renamed: false })
+    Some(Refusal { program: record.text("comm"), access, renamed: false, run: 0 })
 }
 
 /// The profile itself, or one that it made.
@@ -165,6 +166,14 @@ mod tests {
         assert_eq!(refused(capable), Some(LsmAccess::Capability(Capability::NET_ADMIN)));
         let alg = r#"apparmor="DENIED" operation="create" profile="unpriv-x-1" pid=9 comm="x" family="alg" sock_type="seqpacket" protocol=0 requested_mask="create" denied_mask="create""#;
         assert!(matches!(refused(alg), Some(LsmAccess::Network { family, .. }) if family == "alg"));
+    }
+
+    #[test]
+    fn what_a_watched_profile_let_through_is_told_alike() {
+        let allowed = r#"apparmor="ALLOWED" operation="pivotroot" profile="unpriv-x-1" name="/a/" pid=9 comm="x" srcname="/a/b/""#;
+        let access = LsmAccess::PivotRoot { target: "/a".to_owned(), source: Some("/a/b".to_owned()) };
+        assert_eq!(refused(allowed), Some(access));
+        assert_eq!(refused(&allowed.replace("ALLOWED", "AUDIT")), None);
     }
 
     #[test]
