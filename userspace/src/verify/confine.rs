@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 
-use super::{Denial, Proof, Verifier};
+use super::{Denial, Proof, Round, Verifier};
 use crate::{
     emit::{
         apparmor::{AppArmorProfile, Loading, default_denies},
@@ -29,7 +29,7 @@ pub struct Confiner<'a> {
 struct Watching {
     /// The next run is.
     next: bool,
-    /// One was: what it told of is all that is mounted, and names that are new since then are other ones in each run.
+    /// One was, to its end: it told of all that is mounted, and names that are new since then are other ones in each run.
     done: bool,
     /// Runs so far.
     runs: u32,
@@ -69,18 +69,18 @@ impl<'a> Confiner<'a> {
         self.watching.get().next
     }
 
-    /// What a run was denied decides whether the next one is watched. A mount that is refused hides those that would
-    /// have come after it: when what the first refusals told of was not all, one watched run tells the rest.
-    pub(super) fn learn(&self, denials: &[Denial]) {
-        let Watching { next: watched, done, runs, refused } = self.watching.get();
-        let here = !watched && denials.iter().any(|denial| matches!(denial, Denial::AppArmor(_)));
-        let refused = refused + u32::from(here);
-        self.watching.set(Watching {
-            next: here && refused > 1,
-            done: done || watched,
-            runs: runs + 1,
-            refused,
-        });
+    /// What a run showed decides whether the next one is watched. A mount that is refused hides those that would have
+    /// come after it: when what the first refusals told of was not all, a watched run tells the rest, or several where
+    /// other layers still end them early. True when there is more to find out by another run.
+    pub(super) fn learn(&self, round: &Round, repaired: bool) -> bool {
+        let Watching { done, runs, refused, .. } = self.watching.get();
+        let is_mount =
+            |denial: &Denial| matches!(denial, Denial::AppArmor(refusal) if refusal.access.is_mount());
+        let stopped = !round.watched && round.denials.iter().any(is_mount);
+        let (refused, whole) = (refused + u32::from(stopped), round.differences.is_empty());
+        let next = if round.watched { !whole && repaired } else { stopped && refused > 1 };
+        self.watching.set(Watching { next, done: done || round.watched && whole, runs: runs + 1, refused });
+        next || round.watched
     }
 
     /// Whether a run's refusals of mounts are to be allowed. Once a watched run told what is mounted when nothing is

@@ -210,8 +210,8 @@ impl Verifier<'_> {
                 break;
             }
             let repaired = self.repair(proof, more, run.trace.runtime_syscalls);
-            // One of the two is still to say what the other found.
-            let goes_on = watched || self.confiner.watches();
+            let goes_on =
+                proof.verification.rounds.last().is_some_and(|round| self.confiner.learn(round, repaired));
             if !repaired && !goes_on && !self.confine_otherwise(proof) {
                 // A command that ends otherwise each time proves nothing by one more run.
                 if proof.verification.repeatable {
@@ -258,13 +258,11 @@ impl Verifier<'_> {
             more.refusals.retain(|refusal| !refusal.access.is_mount());
         }
         proof.verification.same = findings.differences.is_empty() && !watched;
-        let denials: Vec<Denial> = findings.denials.into_iter().collect();
-        self.confiner.learn(&denials);
         proof.verification.rounds.push(Round {
             outcome: run.outcome,
             watched,
             differences: findings.differences.into_iter().collect(),
-            denials,
+            denials: findings.denials.into_iter().collect(),
         });
         Ok((run, more))
     }
