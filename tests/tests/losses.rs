@@ -66,6 +66,26 @@ fn a_rare_call_in_a_storm_is_seen() -> Result<()> {
 }
 
 #[test]
+fn a_program_that_two_processors_first_start_at_once_loses_nothing() -> Result<()> {
+    const PROGRAMS: u64 = 400;
+    let cli = Cli::new()?;
+    cli.copy("/usr/bin/nice", "nice-1")?;
+    for number in 2..=PROGRAMS {
+        fs::hard_link(cli.path("nice-1"), cli.path(format!("nice-{number}")))?;
+    }
+    // Two processes wait for the same moment, and are then the same new program, which asks for its priority.
+    let script = "use Time::HiRes 'time'; open STDOUT, '>', '/dev/null'; for my $number (1..$ARGV[0]) {
+        my $moment = time + 0.002;
+        for (1, 2) { fork or do { 1 until time > $moment; exec \"./nice-$number\" } }
+        1 while wait != -1 }";
+    let trace = complete(&cli, &["perl", "-e", script, &PROGRAMS.to_string()])?;
+    let used = &trace["syscalls"]["x86_64"]["getpriority"];
+    ensure!(used["count"] == 2 * PROGRAMS, "{}", used["count"]);
+    ensure!(used["programs"].as_array().map(Vec::len) == Some(400), "{}", used["programs"]);
+    Ok(())
+}
+
+#[test]
 fn short_lived_processes_are_all_seen() -> Result<()> {
     let cli = Cli::new()?;
     // 2,000 processes; each makes one call of its own of those that do nothing with these arguments.

@@ -29,8 +29,10 @@ use crate::{
 const PLAN: &str = "tests/lab.toml";
 const TABLE: &str = "docs/kernels.md";
 const FINDINGS: &str = "findings.json";
-/// Seconds for one machine to start, and for each cell, which takes some ten on a quiet host.
+/// Seconds for one machine to start, for its slowest cell, which ends by itself after ten minutes, and for each, which takes
+/// some ten seconds on a quiet host.
 const START: u64 = 300;
+const SLOWEST: u64 = 600;
 const PER_CELL: u64 = 60;
 
 /// Run the workload zoo on Debian kernels under docker and podman, runc and crun, with real `--privileged`
@@ -231,7 +233,7 @@ fn visit(
         groups.join(" ")
     );
     let cells: usize = groups.iter().map(|group| group.split(',').count()).sum();
-    let timeout = START + PER_CELL * cells as u64;
+    let timeout = START + SLOWEST + PER_CELL * cells as u64;
     let shape = Shape { cgroup: station.cgroup, processors: 1, timeout, ..Shape::default() };
     for attempt in 1.. {
         drop(fs::remove_dir_all(&output));
