@@ -2,9 +2,12 @@
 //! nothing new.
 
 use crate::{
-    identity::{count_end, index_of, is_container, unified_cgroup, wanted},
-    maps::{ATTACH, RUNNING, attaches, count, fixed, offset, offsets, read},
-    syscalls::in_progress,
+    abi::in_progress,
+    container::{is_container, wanted},
+    identity::{count_end, unified_cgroup},
+    maps::{ATTACH, RUNNING, count},
+    offsets::{attaches, fixed, offset, offsets, read},
+    programs::index_of,
     tasks::{TASKS, registers, set_program},
 };
 use aya_ebpf::{

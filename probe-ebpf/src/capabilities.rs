@@ -1,8 +1,9 @@
 //! Capability checks, with whose credentials, for which namespace and from where in the kernel.
 
 use crate::{
-    maps::{ARGUMENTS, CAPABILITIES, offset, read, sighted},
-    syscalls::{argument, in_progress, place},
+    abi::{argument, in_progress, place},
+    maps::{ARGUMENTS, CAPABILITIES, sighted},
+    offsets::{offset, read},
     tasks::{TASKS, current},
 };
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_stack};

@@ -2,7 +2,8 @@
 
 use crate::{
     capabilities::checked,
-    maps::{count, offset, read},
+    maps::count,
+    offsets::{offset, read},
     tasks::{TASKS, current},
 };
 use aya_ebpf::{

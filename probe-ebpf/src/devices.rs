@@ -2,8 +2,8 @@
 //! and other claims of block devices (`devcgroup_check_permission`, security/device_cgroup.c).
 
 use crate::{
+    abi::in_progress,
     maps::{DEVICES, sighted},
-    syscalls::in_progress,
     tasks::{TASKS, current},
 };
 use aya_ebpf::{

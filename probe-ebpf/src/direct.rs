@@ -3,7 +3,7 @@
 
 use crate::{
     capabilities::checked,
-    maps::{least_address, offset, read},
+    offsets::{least_address, offset, read},
     tasks::current,
 };
 use aya_ebpf::{

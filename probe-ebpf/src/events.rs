@@ -4,8 +4,9 @@
 
 use crate::{
     identity::{born, ended, executed},
-    maps::{offset, read},
-    syscalls::{entered, left},
+    offsets::{offset, read},
+    returns::left,
+    syscalls::entered,
     tasks::current,
 };
 use aya_ebpf::{

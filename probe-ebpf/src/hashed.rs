@@ -11,7 +11,10 @@ use aya_ebpf::{
 use core::ffi::c_void;
 use probe_ebpf::{PROGRAM_FIRST, PROGRAM_OTHER, PROGRAMS, TASKS_HASHED, Task, status};
 
-use crate::maps::{STATUS, add, count, fixed, read};
+use crate::{
+    maps::{STATUS, add, count},
+    offsets::{fixed, read},
+};
 
 /// By the task's address: its number changes when a thread executes a program (`de_thread`, fs/exec.c). An entry goes
 /// at the task's end, before its address can be another's.

@@ -1,7 +1,8 @@
 //! What the processes of a container that runs already hold open: devices, and files of kernel file systems.
 
 use crate::{
-    maps::{ATTACH_SCRATCH, DEVICES, offset, read, sighted},
+    maps::{ATTACH_SCRATCH, DEVICES, sighted},
+    offsets::{offset, read},
     paths::{FMODE_READ, FMODE_WRITE, opened_file},
     tasks::TASKS,
 };

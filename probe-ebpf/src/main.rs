@@ -4,9 +4,12 @@
 #![feature(core_intrinsics)]
 #![expect(internal_features, reason = "atomic operations, see maps::add and tasks")]
 
+mod abi;
 mod attach;
 mod capabilities;
+mod capability_sets;
 mod capable;
+mod container;
 mod devices;
 mod direct;
 mod empty;
@@ -16,8 +19,12 @@ mod held;
 mod identity;
 mod maps;
 mod masked;
+mod mount_calls;
 mod mounts;
+mod offsets;
 mod paths;
+mod programs;
+mod returns;
 mod syscalls;
 #[cfg_attr(feature = "hash", path = "hashed.rs")]
 mod tasks;

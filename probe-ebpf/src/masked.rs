@@ -1,7 +1,7 @@
 //! Which files opened for reading may be below a path that an engine masks.
 
 use crate::{
-    maps::{offset, read},
+    offsets::{offset, read},
     walk::{entry, magic as kind},
 };
 use probe_ebpf::{Walk, magic};

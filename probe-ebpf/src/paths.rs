@@ -1,8 +1,9 @@
 //! Files of the kernel's own file systems that the workload opens, and whether to write.
 
 use crate::{
-    maps::{CGROUP_SCRATCH, OPENED, OPENED_SCRATCH, count, offset, read, sighted},
+    maps::{CGROUP_SCRATCH, OPENED, OPENED_SCRATCH, count, sighted},
     masked::may_be_masked,
+    offsets::{offset, read},
     tasks::{TASKS, current},
     walk::{ascend, descend, forget_depth},
 };

@@ -1,6 +1,6 @@
 //! From an open file to its path: up the directory entries, and down again for their names.
 
-use crate::maps::{offset, read};
+use crate::offsets::{offset, read};
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use probe_ebpf::{OPENED_DEPTH, OPENED_PATH, Walk, magic};
 
