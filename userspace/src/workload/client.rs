@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
     process::{Command, Output, Stdio},
 };
 
@@ -230,7 +231,12 @@ impl Client {
             // It would ask the processes to end, and wait for that.
             EngineKind::Podman => &["--force", "--volumes", "--time=0", "--", id],
         };
-        match self.ok("rm", arguments) {
+        let mut output = self.output("rm", arguments)?;
+        // It is a process of the foreground until it has its own group, and may be met by the Ctrl-C that we were.
+        if output.status.signal().is_some() {
+            output = self.output("rm", arguments)?;
+        }
+        match self.checked("rm", output) {
             Err(EngineError::Refused { message, .. }) if is_gone(&message) => Ok(()),
             other => other.map(drop),
         }
@@ -263,7 +269,10 @@ impl Client {
     }
 
     fn ok(&self, action: &'static str, arguments: &[&str]) -> Result<Output, EngineError> {
-        let output = self.output(action, arguments)?;
+        self.checked(action, self.output(action, arguments)?)
+    }
+
+    fn checked(&self, action: &'static str, output: Output) -> Result<Output, EngineError> {
         if output.status.success() { Ok(output) } else { Err(self.refused(action, &output)) }
     }
 
@@ -273,7 +282,8 @@ impl Client {
     }
 
     fn refused(&self, action: &'static str, output: &Output) -> EngineError {
-        self.classify(action, String::from_utf8_lossy(&output.stderr).trim().to_owned())
+        let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        self.classify(action, if words.is_empty() { output.status.to_string() } else { words })
     }
 
     /// Tells apart what the user can do something about by the client's words: it has no exit status for them.
@@ -312,7 +322,6 @@ fn command(arguments: &[String]) -> Command {
 }
 
 fn output(arguments: Vec<String>) -> Result<Output, EngineError> {
-    use std::os::unix::process::CommandExt as _;
     let mut command = command(&arguments);
     // Ctrl-C is for the workload and for us: a client that it ended would leave a container behind.
     command.process_group(0);

@@ -16,6 +16,23 @@ fn docker() -> Client {
     Client::local(EngineKind::Docker)
 }
 
+/// A client that does as this script says, in that directory.
+fn client(directory: &std::path::Path, script: &str) -> Client {
+    let words = ["sh", "-c", &format!("cd {}; {script}", directory.display()), "docker"];
+    Client { command: words.map(str::to_owned).to_vec(), ..docker() }
+}
+
+#[test]
+fn a_removal_that_ctrl_c_ended_is_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let client = |script: &str| client(directory.path(), script);
+    client("mkdir once && kill -INT $$; echo \"$@\" >done").remove("x").unwrap();
+    let done = std::fs::read_to_string(directory.path().join("done")).unwrap();
+    assert_eq!(done, "rm --force --volumes -- x\n");
+    let error = client("kill -INT $$").remove("x").unwrap_err().to_string();
+    assert!(error.contains("signal: 2"), "what ended it is said: {error}");
+}
+
 #[test]
 fn info_is_read() {
     let info = docker().read_info(INFO.as_bytes()).unwrap();
