@@ -91,3 +91,25 @@ fn what_no_rule_allows_is_not_added() {
     let after = ran(call("/mnt", None), vec![other], true);
     assert_eq!(wanted(&denials(&before, &after)), Trace::empty());
 }
+
+#[test]
+fn what_failed_before_under_another_name_of_its_program_is_not_new() {
+    let failing = |program: &str, errno: &str| {
+        let mut run = ran(call("/mnt", None), Vec::new(), false);
+        run.trace.programs.insert(program.to_owned(), crate::trace::Program::default());
+        let (program, syscall, errno) = (program.to_owned(), "epoll_ctl".to_owned(), errno.to_owned());
+        let failure = Failure { program, abi: Abi::X86_64, syscall, errno };
+        run.trace.failures = Some([(failure, 1)].into_iter().collect());
+        run
+    };
+    let new = |before: &Recorded, after: &Recorded| {
+        compare(before, after, &derive(&before.trace), false).differences.len()
+    };
+    let before = failing("/proc/5/exe", "EPERM");
+    assert_eq!(new(&before, &failing("/proc/6/exe", "EPERM")), 0);
+    assert_eq!(new(&before, &failing("/proc/6/exe", "EACCES")), 1, "another failure");
+    assert_eq!(new(&before, &failing("/usr/bin/exe", "EPERM")), 1, "another program");
+    let mut both = failing("/proc/6/exe", "EPERM");
+    both.trace.programs.extend(before.trace.programs.clone());
+    assert_eq!(new(&before, &both), 1, "a program beside the one that failed");
+}

@@ -71,14 +71,14 @@ impl<'a> Confiner<'a> {
 
     /// What a run showed decides whether the next one is watched. A mount that is refused hides those that would have
     /// come after it: when what the first refusals told of was not all, a watched run tells the rest, or several where
-    /// other layers still end them early. True when there is more to find out by another run.
+    /// something else that was `repaired` ended them early. True when there is more to find out by another run.
     pub(super) fn learn(&self, round: &Round, repaired: bool) -> bool {
         let Watching { done, runs, refused, .. } = self.watching.get();
         let is_mount =
             |denial: &Denial| matches!(denial, Denial::AppArmor(refusal) if refusal.access.is_mount());
         let stopped = !round.watched && round.denials.iter().any(is_mount);
-        let (refused, whole) = (refused + u32::from(stopped), round.differences.is_empty());
-        let next = if round.watched { !whole && repaired } else { stopped && refused > 1 };
+        let (refused, whole) = (refused + u32::from(stopped), round.differences.is_empty() || !repaired);
+        let next = if round.watched { !whole } else { stopped && refused > 1 };
         self.watching.set(Watching { next, done: done || round.watched && whole, runs: runs + 1, refused });
         next || round.watched
     }

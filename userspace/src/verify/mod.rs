@@ -22,7 +22,7 @@ use crate::{
         seccomp::{self, Runtime},
     },
     probe::{HookSet, Hooks, Probes},
-    profile::{Profile, Warning, derive},
+    profile::{Evidence, Profile, Warning, derive},
     trace::{Outcome, Trace},
     workload::{
         Interrupted, Options, Recorded, Streams, Workload, container::Session, process, run_line::RunLine,
@@ -209,9 +209,11 @@ impl Verifier<'_> {
             if proof.verification.same || !self.policy.repair {
                 break;
             }
+            let before = but_for_mounts(&proof.profile);
             let repaired = self.repair(proof, more, run.trace.runtime_syscalls);
+            let otherwise = but_for_mounts(&proof.profile) != before;
             let goes_on =
-                proof.verification.rounds.last().is_some_and(|round| self.confiner.learn(round, repaired));
+                proof.verification.rounds.last().is_some_and(|round| self.confiner.learn(round, otherwise));
             if !repaired && !goes_on && !self.confine_otherwise(proof) {
                 // A command that ends otherwise each time proves nothing by one more run.
                 if proof.verification.repeatable {
@@ -353,6 +355,11 @@ impl Verifier<'_> {
         let status = shell(command)?;
         Ok((!status.success()).then(|| format!("{} ({status})", crate::shell::printable(command))))
     }
+}
+
+/// What a profile grants besides mounts.
+fn but_for_mounts(profile: &Profile) -> Profile {
+    Profile { mounts: None, evidence: Evidence::default(), ..profile.clone() }
 }
 
 /// A run that was stopped proves nothing.
