@@ -83,6 +83,11 @@ impl<'a> Confiner<'a> {
         next || round.watched
     }
 
+    /// The next run is confined: it is the last one, and only a confined one proves anything.
+    pub(super) fn stop_watching(&self) {
+        self.watching.set(Watching { next: false, ..self.watching.get() });
+    }
+
     /// Whether a run's refusals of mounts are to be allowed. Once a watched run told what is mounted when nothing is
     /// refused, those of others may be what a program tries instead.
     pub(super) fn believes_mounts(&self) -> bool {

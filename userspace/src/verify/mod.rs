@@ -202,6 +202,9 @@ impl Verifier<'_> {
 
     async fn rounds(&self, proof: &mut Proof) -> Result<()> {
         for round in 1..=self.policy.max_rounds {
+            if round == self.policy.max_rounds {
+                self.confiner.stop_watching();
+            }
             let watched = self.confiner.watches();
             let but = if watched { ", where AppArmor only looks on" } else { "" };
             (self.progress)(&format!("verifying: run {round} under the profile{but}"));
