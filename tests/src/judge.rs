@@ -15,9 +15,13 @@ use crate::workload::{Expected, Workload};
 /// The profile of an answer that `unpriv tighten --json` gave.
 ///
 /// # Errors
-/// It is none, or did not verify; the error says what the runs were denied.
+/// It is none, or did not verify, or what it verified is a failure; the error says what the runs were denied.
 pub fn verified(answer: &Value) -> Result<Profile> {
     ensure!(answer["verified"] == true, "not verified: {}", last_round(&answer["verification"]));
+    // One that failed before fails the same under any profile.
+    let end = answer["verification"]["rounds"].as_array().and_then(|rounds| rounds.last());
+    let end = end.map_or(&Value::Null, |round| &round["outcome"]);
+    ensure!(end["exit"] == 0, "it ended with {end}, and so it did with every privilege");
     serde_json::from_value(answer["profile"].clone()).context("the profile")
 }
 
