@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// For all the runs of one answer, in an emulated machine.
-const TIMEOUT: Duration = Duration::from_mins(10);
+pub const TIMEOUT: Duration = Duration::from_mins(10);
 
 /// A container engine and the OCI runtime that it is told to use.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result, bail, ensure};
 use e2e::{
     Form,
-    lab::{Cell, Engine, Findings},
+    lab::{Cell, Engine, Findings, TIMEOUT},
     workloads,
 };
 use serde::Deserialize;
@@ -29,10 +29,9 @@ use crate::{
 const PLAN: &str = "tests/lab.toml";
 const TABLE: &str = "docs/kernels.md";
 const FINDINGS: &str = "findings.json";
-/// Seconds for one machine to start, for its slowest cell, which ends by itself after ten minutes, and for each, which takes
-/// some ten seconds on a quiet host.
+/// Seconds for one machine to start, and for each cell, which takes some ten on a quiet host. The slowest ends by itself
+/// after [`TIMEOUT`].
 const START: u64 = 300;
-const SLOWEST: u64 = 600;
 const PER_CELL: u64 = 60;
 
 /// Run the workload zoo on Debian kernels under docker and podman, runc and crun, with real `--privileged`
@@ -233,7 +232,7 @@ fn visit(
         groups.join(" ")
     );
     let cells: usize = groups.iter().map(|group| group.split(',').count()).sum();
-    let timeout = START + SLOWEST + PER_CELL * cells as u64;
+    let timeout = START + TIMEOUT.as_secs() + PER_CELL * cells as u64;
     let shape = Shape { cgroup: station.cgroup, processors: 1, timeout, ..Shape::default() };
     for attempt in 1.. {
         drop(fs::remove_dir_all(&output));

@@ -10,7 +10,7 @@ use crate::{
     syscalls::Abi,
     trace::{
         LsmAccess, MS_BIND, MS_MOVE, MS_PROPAGATION, MS_REC, MS_REMOUNT, MS_SILENT, MountCall, Trace,
-        mount_flag_words, mount_flags,
+        mount_flag_words, mount_flags, names_apart,
     },
 };
 
@@ -213,12 +213,11 @@ fn any_names(one: Option<&str>, other: Option<&str>) -> Option<(usize, Option<St
     let (Some(one), Some(other)) = (one, other) else {
         return (one == other).then_some((0, None));
     };
-    let (one, other) = (names(one), names(other));
-    let both = || one.iter().zip(&other);
-    let differ = both().filter(|(one, other)| one != other).count();
-    let alike = both().filter(|(one, other)| one == other && !one.is_empty()).count();
-    (one.len() == other.len() && (differ <= 1 || alike > 0)).then(|| {
-        let wide = both().map(|(one, other)| if one == other { *one } else { "*" });
+    let differ = names_apart(one, other)?;
+    let both = || one.split('/').zip(other.split('/'));
+    let alike = both().any(|(one, other)| one == other && !one.is_empty());
+    (differ <= 1 || alike).then(|| {
+        let wide = both().map(|(one, other)| if one == other { one } else { "*" });
         (differ, Some(wide.collect::<Vec<_>>().join("/")))
     })
 }

@@ -18,7 +18,7 @@ pub use self::{
         MS_BIND, MS_MOVE, MS_PROPAGATION, MS_REC, MS_REMOUNT, MS_SILENT, MountCall, flags_of_words, lexical,
         mount_flag_words, mount_flags,
     },
-    paths::{MASKED, MOUNTED, PathAccess, READ_ONLY, is_below, masked},
+    paths::{MASKED, MOUNTED, PathAccess, READ_ONLY, is_below, masked, names_apart},
     refusals::{LsmAccess, Refusal},
 };
 use crate::{capability::Capability, syscalls::Abi};

@@ -66,6 +66,14 @@ pub fn masked(path: &str) -> Option<&str> {
     (numbered && (below.is_empty() || below.starts_with('/'))).then(|| &path[..path.len() - below.len()])
 }
 
+/// In how many names two paths differ; `None` when one is deeper.
+#[must_use]
+pub fn names_apart(one: &str, other: &str) -> Option<usize> {
+    let both = || one.split('/').zip(other.split('/'));
+    let same_depth = one.split('/').count() == other.split('/').count();
+    same_depth.then(|| both().filter(|(one, other)| one != other).count())
+}
+
 /// Whether a path is that directory or below it.
 #[must_use]
 pub fn is_below(path: &str, directory: &str) -> bool {

@@ -9,7 +9,7 @@ use crate::{
     syscalls::Abi,
     trace::{
         CapabilityCheck, CapabilityRequest, DeviceAccess, DeviceType, Facts, Failure, LsmAccess, Outcome,
-        RUNTIME, Refusal, SyscallUse, Trace, mount_flags,
+        RUNTIME, Refusal, SyscallUse, Trace, mount_flags, names_apart,
     },
     workload::Recorded,
 };
@@ -133,12 +133,13 @@ pub fn behaviour(before: &Recorded, after: &Recorded, with_output: bool) -> BTre
 /// Calls that failed only in the second run.
 fn new_failures(before: &Trace, after: &Trace, started: bool) -> BTreeSet<Failure> {
     let known = before.failures.as_ref();
-    // A program that only this run has may be one that only the other has, by another name.
+    // A program that only this run has may be one that only the other has, by another name: /proc/5/exe is /proc/6/exe
+    // then, and so is a tool that is unpacked into a temporary directory.
     let renamed = |failure: &Failure| {
         !before.programs.contains_key(&failure.program)
             && known.into_iter().flat_map(Facts::keys).any(|other| {
                 Failure { program: other.program.clone(), ..failure.clone() } == *other
-                    && differ_in_one_name(&failure.program, &other.program)
+                    && names_apart(&failure.program, &other.program) == Some(1)
                     && !after.programs.contains_key(&other.program)
             })
     };
@@ -147,12 +148,6 @@ fn new_failures(before: &Trace, after: &Trace, started: bool) -> BTreeSet<Failur
     let failures = failures.filter(|failure| !started || failure.program != RUNTIME);
     let is_new = |failure: &&Failure| known.is_none_or(|known| !known.contains(failure)) && !renamed(failure);
     failures.filter(is_new).cloned().collect()
-}
-
-/// As `/proc/5/exe` and `/proc/6/exe` do, and a tool that is unpacked into a temporary directory.
-fn differ_in_one_name(one: &str, other: &str) -> bool {
-    let (one, other): (Vec<&str>, Vec<&str>) = (one.split('/').collect(), other.split('/').collect());
-    one.len() == other.len() && one.iter().zip(&other).filter(|(one, other)| one != other).count() == 1
 }
 
 fn denials(new: &BTreeSet<Failure>, before: &Trace, after: &Trace, profile: &Profile) -> BTreeSet<Denial> {
