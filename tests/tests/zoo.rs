@@ -41,6 +41,8 @@ fn tighten(workload: &Workload, form: Form) -> Result<()> {
     let expected = workload.expected(form).context("no expectation: run `ablate --write --missing`")?;
     let directory = tempfile::tempdir()?;
     let output = directory.path().join("out");
+    // An earlier test that was itself broken off cleaned up nothing.
+    clean_up(workload)?;
     let answer = answer(workload, form, &host, &output)?;
     clean_up(workload)?;
     let profile = judge::verified(&answer)?;
