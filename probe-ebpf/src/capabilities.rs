@@ -6,7 +6,10 @@ use crate::{
     offsets::{offset, read},
     tasks::{TASKS, current},
 };
-use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_stack};
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{bpf_probe_read_user, generated::bpf_get_stack},
+};
 use probe_ebpf::{
     Argument, Asked, CALLERS, CREDENTIAL_ACCESS, CREDENTIAL_OTHER, CREDENTIAL_OVERRIDDEN, CREDENTIAL_OWN,
     CapabilityKey, NAMESPACE_CHILD, NAMESPACE_OWN, NAMESPACE_OWNER, STAGE_WORKLOAD, status,
@@ -14,6 +17,8 @@ use probe_ebpf::{
 
 /// User namespaces nest to 32 levels (`create_user_ns`).
 const MAX_LEVELS: u32 = 33;
+/// Where `struct perf_event_attr` (`include/uapi/linux/perf_event.h`) has its flags, `disabled` the lowest.
+const PERF_EVENT_FLAGS: u64 = 40;
 
 /// Notes one check of the running task, whichever hook saw it.
 #[inline(always)]
@@ -111,6 +116,12 @@ fn choose_argument(regs: u64, cred: u64, key: &mut CapabilityKey) {
         key.argument = argument(regs, abi, 1);
     } else if choice == Argument::Third as u32 {
         key.argument = argument(regs, abi, 2);
+    } else if choice == Argument::Fourth as u32 {
+        key.argument = argument(regs, abi, 3);
+    } else if choice == Argument::PerfFlags as u32 {
+        let flags = (argument(regs, abi, 0) + PERF_EVENT_FLAGS) as *const u64;
+        // SAFETY: the helper checks the address.
+        key.argument = unsafe { bpf_probe_read_user(flags) }.unwrap_or(0);
     } else if choice == Argument::SecondAndThird as u32 {
         key.argument = argument(regs, abi, 1) << 32 | argument(regs, abi, 2) & 0xffff_ffff;
     } else {

@@ -73,6 +73,10 @@ pub enum Argument {
     SameUser = 5,
     /// 1 when the first equals the real, effective, saved and file system group id.
     SameGroup = 6,
+    /// The fourth.
+    Fourth = 7,
+    /// The flags of the `struct perf_event_attr` that the first points at.
+    PerfFlags = 8,
 }
 
 /// [`CapabilitySetKey::kind`]: capset(2).

@@ -357,7 +357,10 @@ fn argument(syscall: Option<&str>, value: u64) -> Option<Argument> {
         "chmod" | "fchmod" | "fchmodat" | "fchmodat2" => Argument::Mode(value as u32),
         "ioctl" => Argument::Request(value as u32),
         "setsockopt" => Argument::Option((value >> 32) as u32, value as u32),
-        "unshare" | "setns" | "clone" => Argument::Flags(value),
+        "unshare" | "setns" | "clone" | "fanotify_init" | "fanotify_mark" | "perf_event_open" => {
+            Argument::Flags(value)
+        }
+        "setxattr" | "lsetxattr" | "fsetxattr" => Argument::Size(value),
         _ => Argument::Operation(value as u32),
     })
 }

@@ -315,10 +315,14 @@ fn fill_arguments(ebpf: &mut Ebpf) -> Result<()> {
             let choice = match name {
                 "setuid" | "setuid32" => Argument::SameUser,
                 "setgid" | "setgid32" => Argument::SameGroup,
-                "prctl" | "bpf" | "keyctl" | "unshare" | "clone" => Argument::First,
-                "ioctl" | "fcntl" | "fcntl64" | "chmod" | "fchmod" | "setns" => Argument::Second,
+                "prctl" | "bpf" | "keyctl" | "unshare" | "clone" | "fanotify_init" => Argument::First,
+                "ioctl" | "fcntl" | "fcntl64" | "chmod" | "fchmod" | "setns" | "fanotify_mark" => {
+                    Argument::Second
+                }
                 "fchmodat" | "fchmodat2" => Argument::Third,
+                "setxattr" | "lsetxattr" | "fsetxattr" => Argument::Fourth,
                 "setsockopt" => Argument::SecondAndThird,
+                "perf_event_open" => Argument::PerfFlags,
                 _ => continue,
             };
             if let Some(slot) = table.get_mut(index * SYSCALLS + number as usize) {

@@ -3,6 +3,7 @@
 mod derive;
 mod devices;
 mod mounts;
+mod opportunistic;
 mod paths;
 pub mod rules;
 mod warning;

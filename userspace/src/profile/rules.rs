@@ -1,5 +1,6 @@
 //! Which capability checks matter. Every rule cites the kernel function that it knows.
 
+use super::opportunistic::opportunistic;
 use crate::{
     capability::Capability,
     trace::{Argument, CapabilityCheck, Credential, Namespace},
@@ -17,9 +18,6 @@ pub enum Verdict {
 }
 
 use Verdict::{Needed, NotCounted, Opportunistic};
-
-/// `S_ISGID`.
-const SET_GROUP_ID: u32 = 0o2000;
 
 /// Judges one check.
 #[must_use]
@@ -67,158 +65,16 @@ fn in_child_namespace(check: &CapabilityCheck) -> Verdict {
     if writes_map && check.root { Needed(&[Capability::SETFCAP]) } else { NotCounted }
 }
 
-fn site(check: &CapabilityCheck, functions: &[&str]) -> bool {
+pub(super) fn site(check: &CapabilityCheck, functions: &[&str]) -> bool {
     check.call_site.iter().any(|name| functions.contains(&name.as_str()))
 }
 
-fn below(check: &CapabilityCheck, prefixes: &[&str]) -> bool {
+pub(super) fn below(check: &CapabilityCheck, prefixes: &[&str]) -> bool {
     check.call_site.iter().any(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)))
 }
 
-fn call(check: &CapabilityCheck, names: &[&str]) -> bool {
+pub(super) fn call(check: &CapabilityCheck, names: &[&str]) -> bool {
     check.syscall.as_deref().is_some_and(|syscall| names.contains(&syscall))
-}
-
-/// Why the outcome does not hang on this check, when it does not.
-fn opportunistic(check: &CapabilityCheck) -> Option<&'static str> {
-    match check.capability {
-        Capability::SYS_RESOURCE => sys_resource(check),
-        Capability::NET_ADMIN => net_admin(check),
-        // dev_load (net/core/dev_ioctl.c): only to load a module for an interface that does not exist.
-        Capability::SYS_MODULE if site(check, &["dev_load"]) => {
-            Some("only asked before loading a module for a network interface that does not exist")
-        }
-        // kallsyms_show_value, restricted_pointer: kernel addresses read as zero.
-        Capability::SYSLOG if site(check, &["kallsyms_show_value", "restricted_pointer"]) => {
-            Some("only shows kernel addresses")
-        }
-        Capability::SYS_ADMIN if sys_admin(check).is_some() => sys_admin(check),
-        // mm_access (kernel/fork.c) asks first; without it the ordinary rules of ptrace decide.
-        Capability::PERFMON | Capability::SYS_ADMIN if site(check, &["mm_access", "may_access_mm"]) => {
-            Some("asked before the ordinary rules of ptrace")
-        }
-        Capability::BPF | Capability::PERFMON if site(check, &["bpf_check"]) => {
-            Some("only relaxes the BPF verifier")
-        }
-        // setattr_prepare (fs/attr.c) and posix_acl_update_mode ask on every chmod of another group's file.
-        Capability::FSETID if matches!(check.argument, Some(Argument::Mode(mode)) if mode & SET_GROUP_ID == 0) => {
-            Some("chmod without the set-group-ID bit")
-        }
-        // ep_take_care_of_epollwakeup (fs/eventpoll.c) drops the flag in silence.
-        Capability::BLOCK_SUSPEND if call(check, &["epoll_ctl"]) => Some("EPOLLWAKEUP is dropped without it"),
-        // io_uring_create: without it, memory counts towards RLIMIT_MEMLOCK.
-        Capability::IPC_LOCK if call(check, &["io_uring_setup", "io_uring_register"]) => {
-            Some("io_uring memory then counts towards RLIMIT_MEMLOCK")
-        }
-        // cap_capset (security/commoncap.c) asks on every capset; the request itself says what is needed.
-        Capability::SETPCAP if call(check, &["capset"]) => Some("asked on every capset"),
-        Capability::SETUID | Capability::SETGID if check.argument == Some(Argument::SameId(true)) => {
-            Some("it had that id already")
-        }
-        // do_task_stat (fs/proc/array.c): addresses in /proc/PID/stat read as zero.
-        Capability::SYS_PTRACE if site(check, &["do_task_stat"]) => {
-            Some("only shows addresses in /proc/PID/stat")
-        }
-        // scsi_cmd_allowed (drivers/scsi/scsi_ioctl.c) asks first, then filters commands.
-        Capability::SYS_RAWIO if site(check, &["scsi_cmd_allowed"]) => {
-            Some("asked before every SCSI command")
-        }
-        // ext4_load_and_init_journal ignores whether its journal thread got its priority.
-        Capability::SYS_NICE
-            if below(check, &["ext4_load_and_init_journal", "ext4_load_super", "ext4_fill_super"]) =>
-        {
-            Some("only the priority of a file system's journal thread")
-        }
-        // audit_receive_msg answers by a message; who logs is told, and mostly goes on.
-        Capability::AUDIT_WRITE if below(check, &["audit_receive", "audit_netlink_ok"]) => {
-            Some("only writes to the audit log")
-        }
-        // vt_ioctl asks for any request on a terminal that is not the caller's.
-        Capability::SYS_TTY_CONFIG if site(check, &["vt_ioctl"]) => {
-            Some("asked on every ioctl of a virtual terminal")
-        }
-        // ipc_permissions (ipc/ipc_sysctl.c): then the mode bits decide.
-        Capability::CHECKPOINT_RESTORE if site(check, &["ipc_permissions"]) => Some("the mode bits decide"),
-        _ => None,
-    }
-}
-
-fn sys_admin(check: &CapabilityCheck) -> Option<&'static str> {
-    // cap_vm_enough_memory: 3% of memory kept back for root, under strict overcommit only.
-    if site(check, &["security_vm_enough_memory_mm", "cap_vm_enough_memory", "__vm_enough_memory"]) {
-        return Some("memory accounting: counts only under strict overcommit");
-    }
-    // pid_table_root_permissions (kernel/pid.c): gives root's mode bits, which root has anyway.
-    if site(check, &["pid_table_root_permissions"]) && check.root {
-        return Some("the mode bits decide");
-    }
-    // Where the kernel hides its addresses (kptr_restrict), the call itself has to do.
-    if check.call_site.is_empty()
-        && call(
-            check,
-            &["brk", "mmap", "mmap2", "mremap", "mprotect", "execve", "execveat", "clone", "fork", "vfork"],
-        )
-        && check.argument.is_none()
-    {
-        return Some("memory accounting: counts only under strict overcommit");
-    }
-    // xattr list handlers leave out trusted.* without it.
-    if call(check, &["listxattr", "llistxattr", "flistxattr", "listxattrat"]) {
-        return Some("only lists trusted.* attributes");
-    }
-    // bpf_jit_blinding_enabled (include/linux/filter.h).
-    if site(check, &["bpf_int_jit_compile", "bpf_prog_select_runtime", "bpf_check"]) {
-        return Some("only relaxes the BPF verifier or compiler");
-    }
-    None
-}
-
-fn sys_resource(check: &CapabilityCheck) -> Option<&'static str> {
-    // ext4_has_free_clusters and its kin: the blocks reserved for root.
-    if site(check, &["ext4_has_free_clusters", "ext4_claim_free_clusters", "ext2_has_free_blocks"]) {
-        return Some("the file system's reserved blocks");
-    }
-    // __set_oom_adj asks twice; the quiet one only lowers the floor for later changes.
-    if site(check, &["__set_oom_adj"])
-        && below(check, &["has_capability_noaudit", "has_ns_capability_noaudit"])
-    {
-        return Some("only lowers the floor of oom_score_adj");
-    }
-    if site(check, &["set_permissions"]) {
-        return Some("the mode bits decide");
-    }
-    // mq_attr_ok (ipc/mqueue.c) asks first, then compares with the limits.
-    if site(check, &["mq_attr_ok", "mqueue_get_inode"]) {
-        return Some("asked before the limits of a message queue are compared");
-    }
-    None
-}
-
-fn net_admin(check: &CapabilityCheck) -> Option<&'static str> {
-    // net_ctl_permissions (net/sysctl_net.c): gives root's mode bits, which root has anyway.
-    if site(check, &["net_ctl_permissions"]) && check.root {
-        return Some("the mode bits decide");
-    }
-    if site(check, &["dev_load"]) {
-        return Some("only asked before loading a module for a network interface that does not exist");
-    }
-    // __vsock_create: marks the socket as trusted.
-    if below(check, &["vsock_create", "__vsock_create"]) {
-        return Some("only marks a vsock socket as trusted");
-    }
-    // inet_diag, packet_diag and others leave fields out without it.
-    if below(
-        check,
-        &["inet_diag", "tcp_diag", "udp_diag", "udp_dump", "raw_diag", "packet_diag", "unix_diag"],
-    ) && !site(check, &["sock_diag_destroy", "tcp_diag_destroy", "udp_diag_destroy", "raw_diag_destroy"])
-    {
-        return Some("only shows more fields of sockets");
-    }
-    // do_tcp_setsockopt(TCP_CONGESTION) asks before it knows whether the algorithm is restricted.
-    if matches!(check.argument, Some(Argument::Option(6, 13))) {
-        return Some("counts only for a restricted congestion control algorithm");
-    }
-    None
 }
 
 /// The capabilities any of which the kernel takes here, the narrowest first.
@@ -264,11 +120,15 @@ fn single(capability: Capability) -> &'static [Capability] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::syscalls::Abi;
 
-    fn check(capability: Capability, syscall: &str, call_site: &[&str]) -> CapabilityCheck {
+    pub(in crate::profile) fn check(
+        capability: Capability,
+        syscall: &str,
+        call_site: &[&str],
+    ) -> CapabilityCheck {
         CapabilityCheck {
             capability,
             granted: true,
@@ -290,12 +150,6 @@ mod tests {
     fn mount_needs_sys_admin() {
         let mount = check(Capability::SYS_ADMIN, "mount", &["ns_capable", "path_mount"]);
         assert_eq!(judge(&mount), Needed(&[Capability::SYS_ADMIN]));
-    }
-
-    #[test]
-    fn memory_accounting_does_not() {
-        let brk = check(Capability::SYS_ADMIN, "brk", &["security_vm_enough_memory_mm", "do_brk_flags"]);
-        assert!(matches!(judge(&brk), Opportunistic(_)));
     }
 
     #[test]
@@ -336,15 +190,6 @@ mod tests {
         assert_eq!(judge(&write), Needed(&[Capability::SETFCAP]));
         write.root = false;
         assert_eq!(judge(&write), NotCounted);
-    }
-
-    #[test]
-    fn chmod_needs_fsetid_only_for_the_set_group_id_bit() {
-        let mut chmod = check(Capability::FSETID, "fchmodat", &["setattr_prepare"]);
-        chmod.argument = Some(Argument::Mode(0o755));
-        assert!(matches!(judge(&chmod), Opportunistic(_)));
-        chmod.argument = Some(Argument::Mode(0o2755));
-        assert_eq!(judge(&chmod), Needed(&[Capability::FSETID]));
     }
 
     #[test]

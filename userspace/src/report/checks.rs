@@ -227,5 +227,6 @@ fn argument_text(argument: Argument) -> String {
         Argument::Operation(operation) => format!("operation {operation}"),
         Argument::Option(level, option) => format!("level {level}, option {option}"),
         Argument::Flags(flags) => format!("flags {flags:#x}"),
+        Argument::Size(size) => format!("{size} bytes"),
     }
 }

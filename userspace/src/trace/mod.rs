@@ -262,8 +262,10 @@ pub enum Argument {
     Operation(u32),
     /// `setsockopt`: level and option.
     Option(u32, u32),
-    /// `unshare`, `setns`, `clone`: the flags.
+    /// `unshare`, `setns`, `clone`, `fanotify_init`, `fanotify_mark`, `perf_event_open`: the flags.
     Flags(u64),
+    /// `setxattr` and its kin: the size of the value in bytes.
+    Size(u64),
 }
 
 /// A request to change a capability set.
