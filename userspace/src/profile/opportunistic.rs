@@ -21,7 +21,7 @@ const FANOTIFY_MARK_TYPES: u64 = 0x110;
 const PERF_EXCLUDE_KERNEL: u64 = 1 << 5;
 
 /// Where the kernel function alone tells: who asks, for what, and what it decides.
-const ASKERS: [(Capability, &[&str], &str); 24] = [
+const ASKERS: [(Capability, &[&str], &str); 23] = [
     // Only to load a module for an interface that does not exist (net/core/dev_ioctl.c).
     (Capability::SYS_MODULE, &["dev_load"], NO_INTERFACE),
     (Capability::NET_ADMIN, &["dev_load"], NO_INTERFACE),
@@ -36,14 +36,13 @@ const ASKERS: [(Capability, &[&str], &str); 24] = [
     ),
     // mm_access (kernel/fork.c) asks first; without it the ordinary rules of ptrace decide.
     (Capability::PERFMON, &["mm_access", "may_access_mm"], BEFORE_PTRACE),
-    (Capability::SYS_ADMIN, &["mm_access", "may_access_mm"], BEFORE_PTRACE),
     (Capability::BPF, &["bpf_check"], "only relaxes the BPF verifier"),
     (Capability::PERFMON, &["bpf_check"], "only relaxes the BPF verifier"),
     // bpf_jit_blinding_enabled (include/linux/filter.h).
     (
         Capability::SYS_ADMIN,
-        &["bpf_int_jit_compile", "bpf_prog_select_runtime", "bpf_check"],
-        "only relaxes the BPF verifier or compiler",
+        &["bpf_int_jit_compile", "bpf_prog_select_runtime"],
+        "only relaxes the BPF compiler",
     ),
     (Capability::BPF, &["bpf_prog_get_info_by_fd"], "only shows a BPF program's instructions"),
     // do_task_stat, proc_pid_wchan (fs/proc): what is hidden reads as zero.
@@ -99,19 +98,19 @@ pub(super) fn opportunistic(check: &CapabilityCheck) -> Option<&'static str> {
     if let Some((_, _, reason)) = by_asker {
         return Some(reason);
     }
+    // perf_check_permission (kernel/events/core.c), of an event of a process's own code.
+    if asks_for(check, Capability::PERFMON)
+        && call(check, &["perf_event_open"])
+        && flags(check).is_some_and(|flags| flags & PERF_EXCLUDE_KERNEL != 0)
+        && !below(check, &["perf_allow_"])
+    {
+        return Some(BEFORE_PTRACE);
+    }
     match check.capability {
         Capability::SYS_RESOURCE => sys_resource(check),
         Capability::NET_ADMIN => net_admin(check),
         Capability::SYS_ADMIN => sys_admin(check),
         Capability::FSETID => fsetid(check),
-        // perf_check_permission (kernel/events/core.c), of an event of a process's own code.
-        Capability::PERFMON
-            if call(check, &["perf_event_open"])
-                && flags(check).is_some_and(|flags| flags & PERF_EXCLUDE_KERNEL != 0)
-                && !below(check, &["perf_allow_"]) =>
-        {
-            Some(BEFORE_PTRACE)
-        }
         // ep_take_care_of_epollwakeup (fs/eventpoll.c) drops the flag in silence.
         Capability::BLOCK_SUSPEND if call(check, &["epoll_ctl"]) => Some("EPOLLWAKEUP is dropped without it"),
         // io_uring_create: without it, memory counts towards RLIMIT_MEMLOCK.
@@ -148,6 +147,13 @@ pub(super) fn opportunistic(check: &CapabilityCheck) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// Whether this is the check, or its second half: who has no `CAP_BPF`, `CAP_PERFMON` or `CAP_CHECKPOINT_RESTORE` is
+/// asked for `CAP_SYS_ADMIN` in its place (`include/linux/capability.h`).
+fn asks_for(check: &CapabilityCheck, capability: Capability) -> bool {
+    const SPLIT: [Capability; 3] = [Capability::BPF, Capability::PERFMON, Capability::CHECKPOINT_RESTORE];
+    check.capability == capability || check.capability == Capability::SYS_ADMIN && SPLIT.contains(&capability)
 }
 
 /// The function that asks: the first that is no common form of `cap_capable`.
@@ -298,7 +304,11 @@ mod tests {
     #[test]
     fn an_event_of_a_process_takes_perfmon_only_in_the_kernel() {
         let by = |site, flags| {
-            decides(Capability::PERFMON, "perf_event_open", &["capable", site], Some(Argument::Flags(flags)))
+            let by = |capability| {
+                decides(capability, "perf_event_open", &["capable", site], Some(Argument::Flags(flags)))
+            };
+            assert_eq!(by(Capability::PERFMON), by(Capability::SYS_ADMIN));
+            by(Capability::PERFMON)
         };
         assert!(!by("perf_check_permission", PERF_EXCLUDE_KERNEL | 1));
         assert!(by("perf_check_permission", 1));
