@@ -12,6 +12,10 @@ use probe_ebpf::{OPENED_PATH, OpenedKey, STAGE_WORKLOAD, Task, Walk, magic, stat
 
 pub(crate) const FMODE_READ: u32 = 1;
 pub(crate) const FMODE_WRITE: u32 = 2;
+/// `S_IFMT`.
+const FILE_TYPE: u16 = 0o170_000;
+/// `S_IFDIR`.
+const DIRECTORY: u16 = 0o040_000;
 
 /// Whether this is the number of open, creat, openat, open_by_handle_at or openat2.
 #[inline(always)]
@@ -44,6 +48,11 @@ pub(crate) fn opened_file(state: &Task, file: u64, scratch: &PerCpuArray<Walk, 1
     let mode: u32 = read(file, offset!(file_mode));
     // O_PATH and access mode 3 open neither for reading nor for writing.
     if !magic::ALL.contains(&magic) || mode & (FMODE_READ | FMODE_WRITE) == 0 {
+        return 0;
+    }
+    // A masked directory opens and is empty, so that nothing is denied to those who walk through all; who needs what is
+    // in it opens that, too.
+    if read::<u16>(inode, offset!(inode_mode)) & FILE_TYPE == DIRECTORY {
         return 0;
     }
     let write = mode & FMODE_WRITE != 0;

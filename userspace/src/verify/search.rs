@@ -21,9 +21,7 @@ impl Verifier<'_> {
         let all = self.capabilities_before()?;
         let mut missing: Vec<Grant> =
             all.difference(&proof.profile.capabilities).copied().map(Grant::Capability).collect();
-        if proof.profile.paths == Paths::default() {
-            missing.extend(self.paths_before().into_iter().map(Grant::Path));
-        }
+        missing.extend(self.paths_before(&proof.profile.paths).into_iter().map(Grant::Path));
         if missing.is_empty() || !self.works_with(proof, &missing).await? {
             return Ok(());
         }
@@ -91,14 +89,19 @@ impl Verifier<'_> {
         Ok(self.findings(proof, &run)?.differences.is_empty())
     }
 
-    /// What the user's own line leaves bare of the paths that its engine masks or has read-only: one by one
-    /// where the engine can unmask one alone.
-    fn paths_before(&self) -> Vec<&'static str> {
+    /// What the user's own line leaves bare of the paths that its engine masks or has read-only, and the profile does
+    /// not: one by one where the engine can unmask one alone.
+    fn paths_before(&self, open: &Paths) -> Vec<&'static str> {
         let Workload::Container(run, _) = self.workload else { return Vec::new() };
         match (self.before(run).kernel_paths, run.engine) {
             (None | Some(KernelPaths::Masked), _) => Vec::new(),
-            (_, EngineKind::Docker) => vec!["/proc/sys"],
-            (_, EngineKind::Podman) => MASKED.into_iter().chain(READ_ONLY).collect(),
+            (_, EngineKind::Docker) if open.unmask.is_empty() && open.write.is_empty() => vec!["/proc/sys"],
+            (_, EngineKind::Docker) => Vec::new(),
+            (_, EngineKind::Podman) => MASKED
+                .into_iter()
+                .chain(READ_ONLY)
+                .filter(|&path| !open.unmask.contains(path) && !open.write.contains(path))
+                .collect(),
         }
     }
 
