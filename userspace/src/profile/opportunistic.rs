@@ -1,7 +1,7 @@
 //! Checks that were granted and decide nothing, or not by themselves. What is wrong here a verification finds: the
 //! call then fails, or the output is another one, and the check counts.
 
-use super::rules::{below, call, site};
+use super::rules::{below, call, is_tried_first, site};
 use crate::{
     capability::Capability,
     trace::{Argument, CapabilityCheck},
@@ -236,6 +236,9 @@ fn sys_resource(check: &CapabilityCheck) -> Option<&'static str> {
 }
 
 fn net_admin(check: &CapabilityCheck) -> Option<&'static str> {
+    if is_tried_first(check) {
+        return Some("only for a socket's buffer beyond the limit");
+    }
     // net_ctl_permissions (net/sysctl_net.c): gives root's mode bits, which root has anyway.
     if site(check, &["net_ctl_permissions"]) && check.root {
         return Some(MODE_BITS);

@@ -38,6 +38,13 @@ pub fn judge(check: &CapabilityCheck) -> Verdict {
     Needed(alternatives(check))
 }
 
+/// Whether programs try this first and go on without: `sk_setsockopt` (`net/core/sock.c`) takes `SO_SNDBUFFORCE` and
+/// `SO_RCVBUFFORCE` beyond the limit that holds for `SO_SNDBUF` and `SO_RCVBUF`.
+#[must_use]
+pub fn is_tried_first(check: &CapabilityCheck) -> bool {
+    check.capability == Capability::NET_ADMIN && matches!(check.argument, Some(Argument::Option(1, 32 | 33)))
+}
+
 /// A kernel subsystem's credentials are somebody else's: overlayfs puts on those of whoever mounted it,
 /// which for a container's root is the engine. They are the workload's own when it mounts an overlay
 /// itself; a later check of those is denied in a run with fewer capabilities, and then decisive.

@@ -95,7 +95,10 @@ pub struct Findings {
 #[must_use]
 pub fn compare(before: &Recorded, after: &Recorded, profile: &Profile, with_output: bool) -> Findings {
     let mut differences = behaviour(before, after, with_output);
-    let new = new_failures(&before.trace, &after.trace, after.start_failure.is_none());
+    let mut new = new_failures(&before.trace, &after.trace, after.start_failure.is_none());
+    if differences.is_empty() {
+        new.retain(|failure| !lived_with(failure, &after.trace));
+    }
     differences.extend(new.iter().cloned().map(Difference::NewFailure));
     let denials = if differences.is_empty() {
         BTreeSet::new()
@@ -148,6 +151,22 @@ fn new_failures(before: &Trace, after: &Trace, started: bool) -> BTreeSet<Failur
     let failures = failures.filter(|failure| !started || failure.program != RUNTIME);
     let is_new = |failure: &&Failure| known.is_none_or(|known| !known.contains(failure)) && !renamed(failure);
     failures.filter(is_new).cloned().collect()
+}
+
+/// Whether a call was only refused what programs try first and do without: if this one did not, its end or its output
+/// tells.
+fn lived_with(failure: &Failure, after: &Trace) -> bool {
+    let mut denied = after
+        .capabilities
+        .keys()
+        .filter(|check| {
+            !check.granted
+                && check.program == failure.program
+                && check.abi == failure.abi
+                && check.syscall.as_ref() == Some(&failure.syscall)
+        })
+        .peekable();
+    failure.errno == "EPERM" && denied.peek().is_some() && denied.all(rules::is_tried_first)
 }
 
 fn denials(new: &BTreeSet<Failure>, before: &Trace, after: &Trace, profile: &Profile) -> BTreeSet<Denial> {

@@ -1,9 +1,13 @@
-//! Tests of what a run under a profile was refused by `AppArmor`.
+//! Tests of what a run under a profile was refused, and of what it did without.
 
 use std::time::Duration;
 
 use super::*;
-use crate::{profile::derive, trace::MountCall};
+use crate::{
+    capability::Capability,
+    profile::derive,
+    trace::{Argument, Credential, MountCall, Namespace},
+};
 
 fn call(target: &str, errno: Option<&str>) -> MountCall {
     MountCall {
@@ -112,4 +116,51 @@ fn what_failed_before_under_another_name_of_its_program_is_not_new() {
     let mut both = failing("/proc/6/exe", "EPERM");
     both.trace.programs.extend(before.trace.programs.clone());
     assert_eq!(new(&before, &both), 1, "a program beside the one that failed");
+}
+
+/// A run whose `setsockopt(SOL_SOCKET, option)` was refused for want of `CAP_NET_ADMIN`.
+fn refused_option(option: u32, exit: i32) -> Recorded {
+    let mut trace = Trace::empty();
+    let (program, syscall) = ("/bin/su".to_owned(), "setsockopt".to_owned());
+    let check = CapabilityCheck {
+        capability: Capability::NET_ADMIN,
+        granted: false,
+        credential: Credential::Own,
+        namespace: Namespace::Own,
+        root: true,
+        program: program.clone(),
+        abi: Abi::X86_64,
+        syscall: Some(syscall.clone()),
+        argument: Some(Argument::Option(1, option)),
+        call_site: vec!["sk_setsockopt".to_owned()],
+        decisive: false,
+        audited: None,
+        in_set_id: None,
+    };
+    trace.capabilities.add(check, 1);
+    trace.syscalls.entry(Abi::X86_64).or_default().insert(syscall.clone(), SyscallUse::default());
+    let failure = Failure { program, abi: Abi::X86_64, syscall, errno: "EPERM".to_owned() };
+    trace.failures = Some([(failure, 1)].into_iter().collect());
+    Recorded {
+        trace,
+        outcome: Some(Outcome::Exit(exit)),
+        output: None,
+        start_failure: None,
+        took: Duration::ZERO,
+    }
+}
+
+#[test]
+fn a_larger_buffer_that_is_refused_counts_only_for_who_does_not_do_without() {
+    let mut before = refused_option(33, 0);
+    before.trace.failures = Some(Facts::default());
+    before.trace.capabilities = Facts::default();
+    let found = |after: &Recorded| compare(&before, after, &derive(&before.trace), false);
+    assert_eq!(found(&refused_option(33, 0)).differences, BTreeSet::new());
+    assert!(!found(&refused_option(36, 0)).differences.is_empty(), "another option");
+    let denials = found(&refused_option(33, 1)).denials;
+    assert!(
+        matches!(denials.first(), Some(Denial::Capability(check)) if check.capability == Capability::NET_ADMIN),
+        "{denials:?}"
+    );
 }
