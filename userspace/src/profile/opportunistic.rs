@@ -182,7 +182,7 @@ fn flags(check: &CapabilityCheck) -> Option<u64> {
 fn fsetid(check: &CapabilityCheck) -> Option<&'static str> {
     match check.argument {
         Some(Argument::Mode(mode)) if mode & SET_GROUP_ID == 0 => Some("chmod without the set-group-ID bit"),
-        // cp(1) and install(1) set a mode by its ACL; the bits that no ACL has they set by chmod.
+        // cp(1) sets a mode by an ACL; the bits that no ACL has it sets by chmod.
         Some(Argument::Size(size)) if size <= TRIVIAL_ACL => Some("an ACL without the set-group-ID bit"),
         // chown takes set-user-ID away by a change of mode; setattr_should_drop_sgid decides of the other bit.
         _ if call(check, &["chown", "fchown", "lchown", "fchownat", "chown32", "fchown32", "lchown32"])
