@@ -3,10 +3,9 @@
 use super::{super::apparmor_globs::tests::matches, *};
 use crate::{
     profile::derive,
+    profile::rules::tests::check,
     syscalls::Abi,
-    trace::{
-        CapabilityCheck, Credential, Engine, Facts, MountCall, Namespace, PathAccess, Refusal, Run, Trace,
-    },
+    trace::{CapabilityCheck, Engine, Facts, MountCall, Namespace, PathAccess, Refusal, Run, Trace},
 };
 
 /// A container's trace.
@@ -162,19 +161,8 @@ fn mounts_are_as_narrow_as_they_were_seen() {
 fn capabilities_are_those_granted_and_those_of_own_user_namespaces() {
     let mut trace = trace();
     let check = |capability, namespace| CapabilityCheck {
-        capability,
-        granted: true,
-        credential: Credential::Own,
         namespace,
-        root: true,
-        program: "/bin/ip".to_owned(),
-        abi: Abi::X86_64,
-        syscall: Some("ioctl".to_owned()),
-        argument: None,
-        call_site: vec!["dev_ioctl".to_owned()],
-        audited: None,
-        in_set_id: None,
-        decisive: false,
+        ..check(capability, "ioctl", &["ns_capable", "dev_ioctl"])
     };
     trace.capabilities.add(check(Capability::NET_ADMIN, Namespace::Own), 1);
     trace.capabilities.add(check(Capability::SYS_ADMIN, Namespace::Child), 1);

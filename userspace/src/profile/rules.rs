@@ -127,15 +127,11 @@ fn single(capability: Capability) -> &'static [Capability] {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::syscalls::Abi;
 
-    pub(in crate::profile) fn check(
-        capability: Capability,
-        syscall: &str,
-        call_site: &[&str],
-    ) -> CapabilityCheck {
+    pub(crate) fn check(capability: Capability, syscall: &str, call_site: &[&str]) -> CapabilityCheck {
         CapabilityCheck {
             capability,
             granted: true,

@@ -159,12 +159,7 @@ fn lived_with(failure: &Failure, after: &Trace) -> bool {
     let mut denied = after
         .capabilities
         .keys()
-        .filter(|check| {
-            !check.granted
-                && check.program == failure.program
-                && check.abi == failure.abi
-                && check.syscall.as_ref() == Some(&failure.syscall)
-        })
+        .filter(|check| !check.granted && failure.is_of(&check.program, check.abi, check.syscall.as_deref()))
         .peekable();
     failure.errno == "EPERM" && denied.peek().is_some() && denied.all(rules::is_tried_first)
 }
@@ -250,20 +245,17 @@ fn explain(failure: &Failure, denied: &[&CapabilityCheck], after: &Trace, profil
     }
     let mut denials = Vec::new();
     if matches!(failure.errno.as_str(), "EPERM" | "EACCES") {
-        let here = |program: &str, abi: Abi, syscall: Option<&str>| {
-            program == failure.program && abi == failure.abi && syscall == Some(&failure.syscall)
-        };
         denials.extend(
             denied
                 .iter()
-                .filter(|check| here(&check.program, check.abi, check.syscall.as_deref()))
+                .filter(|check| failure.is_of(&check.program, check.abi, check.syscall.as_deref()))
                 .map(|&check| Denial::Capability(Box::new(check.clone()))),
         );
         denials.extend(
             after
                 .devices
                 .keys()
-                .filter(|access| here(&access.program, access.abi, access.syscall.as_deref()))
+                .filter(|access| failure.is_of(&access.program, access.abi, access.syscall.as_deref()))
                 .filter(|access| !profile.allows_device(access))
                 .map(|access| Denial::Device(access.clone())),
         );
@@ -342,6 +334,13 @@ pub fn wanted(denials: &BTreeSet<Denial>) -> Trace {
         }
     }
     trace
+}
+
+impl Failure {
+    /// Whether it is this program's call that failed.
+    fn is_of(&self, program: &str, abi: Abi, syscall: Option<&str>) -> bool {
+        program == self.program && abi == self.abi && syscall == Some(&self.syscall)
+    }
 }
 
 impl Profile {

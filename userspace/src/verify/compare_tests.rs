@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::*;
 use crate::{
     capability::Capability,
-    profile::derive,
-    trace::{Argument, Credential, MountCall, Namespace},
+    profile::{derive, rules::tests::check},
+    trace::{Argument, MountCall},
 };
 
 fn call(target: &str, errno: Option<&str>) -> MountCall {
@@ -123,19 +123,10 @@ fn refused_option(option: u32, exit: i32) -> Recorded {
     let mut trace = Trace::empty();
     let (program, syscall) = ("/bin/su".to_owned(), "setsockopt".to_owned());
     let check = CapabilityCheck {
-        capability: Capability::NET_ADMIN,
         granted: false,
-        credential: Credential::Own,
-        namespace: Namespace::Own,
-        root: true,
         program: program.clone(),
-        abi: Abi::X86_64,
-        syscall: Some(syscall.clone()),
         argument: Some(Argument::Option(1, option)),
-        call_site: vec!["sk_setsockopt".to_owned()],
-        decisive: false,
-        audited: None,
-        in_set_id: None,
+        ..check(Capability::NET_ADMIN, &syscall, &["sk_setsockopt"])
     };
     trace.capabilities.add(check, 1);
     trace.syscalls.entry(Abi::X86_64).or_default().insert(syscall.clone(), SyscallUse::default());
